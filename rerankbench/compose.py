@@ -1,0 +1,228 @@
+"""From the command line to one checked configuration; every mistake becomes one line that names the key."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rerankbench import build
+from rerankbench.errors import ConfigError, nearest
+from rerankbench.schema import class_attribute, find
+
+
+@dataclass
+class StoreOptions:
+    """Where finished work is kept."""
+
+    dir: str
+
+
+@dataclass
+class MeasureOptions:
+    """Which measures are reported."""
+
+    names: Sequence[str]
+
+
+@dataclass
+class EvalOptions:
+    """The top-level keys of `eval`."""
+
+    seed: int
+    name: str | None
+    run_dir: str | None
+    force: bool
+    dry_run: bool
+    profile: bool
+    store: StoreOptions
+    measures: MeasureOptions
+    benchmark: Mapping[str, Any]
+    retriever: Mapping[str, Any]
+    model: Mapping[str, Any]
+    reranker: Mapping[str, Any]
+    tracking: Mapping[str, Any]
+
+
+@dataclass
+class TrainOptions(EvalOptions):
+    """The top-level keys of `train`."""
+
+    recipe: Mapping[str, Any] | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A checked configuration, and the chosen option of each group."""
+
+    config: DictConfig
+    choices: dict[str, str] = field(default_factory=dict)
+
+
+def conf_folder() -> Path:
+    """The packaged configuration: beside the code in a wheel, beside the package in a checkout."""
+    packaged = Path(__file__).resolve().parent / "conf"
+    return packaged if packaged.is_dir() else packaged.parents[1] / "conf"
+
+
+def add_user_folders(folders: Sequence[Path]) -> None:
+    """Let options and Python files of these folders be used: trusted, importable."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError("--config-dir", f"no such folder: {folder}")
+        build.trust(folder)
+        if str(folder.resolve()) not in sys.path:
+            sys.path.insert(0, str(folder.resolve()))
+
+
+def compose(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> Composed:
+    """The configuration of `command` (`eval` or `train`) with these overrides, checked.
+
+    Raises ConfigError for every mistake: unknown group, option or key, wrong type, parts that do not fit.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    add_user_folders(folders)
+    search = [f"file://{folder.resolve()}" for folder in folders]
+    extra = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        try:
+            config = hydra_compose(command, [*extra, *overrides], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(command, overrides, extra, folders, error) from error
+        choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
+    with_hydra = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(with_hydra, dict)
+    with_hydra.pop("hydra")
+    plain = OmegaConf.create(with_hydra)
+    checked_config(command, plain)
+    return Composed(plain, choices)
+
+
+def checked_config(command: str, config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration with every value as its target wants it.
+
+    Raises ConfigError where it does not fit the targets' signatures or its parts one another.
+    """
+    resolved = resolve(config)
+    options = "TrainOptions" if command == "train" else "EvalOptions"
+    schema = {"_target_": f"rerankbench.compose.{options}", **resolved}
+    for name, inner in (("store", "StoreOptions"), ("measures", "MeasureOptions")):
+        if isinstance(schema.get(name), Mapping):
+            schema[name] = {"_target_": f"rerankbench.compose.{inner}", **schema[name]}
+    plain: dict[str, Any] = build.check(schema, "")
+    _check_paradigm(plain["reranker"])
+    del plain["_target_"], plain["store"]["_target_"], plain["measures"]["_target_"]
+    return plain
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The plain, fully resolved configuration; ConfigError for a value that is missing or cannot be resolved."""
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error.full_key or ""), str(error).splitlines()[0]) from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _check_paradigm(reranker: Mapping[str, Any]) -> None:
+    """A strategy may only ask what its scorer can answer: `asks` and `answers` of the two classes must be the same."""
+    strategy, scorer = reranker.get("strategy"), reranker.get("scorer")
+    if not isinstance(strategy, Mapping):
+        return
+    asks = class_attribute(find(str(strategy["_target_"]), "reranker.strategy"), "asks")
+    if asks in (None, "None"):
+        return
+    if not isinstance(scorer, Mapping):
+        raise ConfigError("reranker.scorer", f"must be given: the strategy asks {asks} requests")
+    answers = class_attribute(find(str(scorer["_target_"]), "reranker.scorer"), "answers")
+    if answers not in (asks, "Request"):
+        fitting = ", ".join(_options_with("reranker/scorer", "answers", {asks or "", "Request"}))
+        raise ConfigError(
+            "reranker.scorer",
+            f"answers {answers} requests, but the strategy asks {asks} requests; scorers that do: {fitting}",
+        )
+
+
+def _options_with(group: str, attribute: str, values: set[str]) -> list[str]:
+    """The options of a group whose target class has one of these values as an attribute."""
+    fitting = []
+    for file in sorted((conf_folder() / group).glob("*.yaml")):
+        target = OmegaConf.load(file).get("_target_")
+        if target and class_attribute(find(str(target), group), attribute) in values:
+            fitting.append(file.stem)
+    return fitting
+
+
+def groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
+    """Every group with its options and their files: {"reranker/scorer": {"oracle": path}}."""
+    found: dict[str, dict[str, Path]] = {}
+    for root in (conf_folder(), *folders):
+        for file in sorted(root.rglob("*.yaml")):
+            group = file.parent.relative_to(root).as_posix()
+            if group != "." and not group.startswith("hydra"):
+                found.setdefault(group, {}).setdefault(file.stem, file)
+    return found
+
+
+def _explain(
+    command: str, overrides: Sequence[str], extra: Sequence[str], folders: Sequence[Path], error: Exception
+) -> ConfigError:
+    """The override at fault and the nearest valid name, in one line."""
+    from hydra import compose as hydra_compose
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    known = groups(folders)
+    parser = OverridesParser.create()
+    choosing: list[str] = []
+    setting: list[tuple[str, str]] = []  # the key and the override that sets it
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as parse_error:
+            why = str(parse_error).splitlines()[0]
+            return ConfigError("", f"cannot read the override {text!r} (write key=value): {why}")
+        key = str(override.key_or_group)
+        if key not in known:
+            setting.append((key, text))
+            continue
+        option = override.value()
+        if text.startswith("+") and override.package is None:
+            return ConfigError(key, f"write {text.lstrip('+')} (the group is there already; no +)")
+        if isinstance(option, str) and option not in known[key] and option != "null":
+            return ConfigError(key, f"no option {option!r}; {nearest(option, known[key])}")
+        choosing.append(text)
+    try:
+        base = hydra_compose(command, [*extra, *choosing])
+    except (HydraException, OmegaConfBaseException) as group_error:
+        return ConfigError("", _first_line(group_error))
+    keys = set(_dotted(OmegaConf.to_container(base, resolve=False), ""))
+    for key, text in setting:
+        if key.split("@")[0].lstrip("+~") not in keys and not text.startswith("+"):
+            return ConfigError(key, f"unknown key; {nearest(key, keys | known.keys())}")
+    return ConfigError("", _first_line(error))
+
+
+def _dotted(node: Any, prefix: str) -> list[str]:
+    if not isinstance(node, Mapping):
+        return [prefix]
+    inner = [key for k, v in node.items() for key in _dotted(v, f"{prefix}.{k}" if prefix else str(k))]
+    return [prefix, *inner] if prefix else inner
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])

@@ -1,0 +1,37 @@
+"""The two mistakes a user can make: in the configuration, and in the data. Both end as one line and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the command line prints it as one line and exits with code 2."""
+
+
+class ConfigError(UserError):
+    """A wrong key, type or value in the configuration; `key` is its dotted place."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+
+
+class DataError(UserError):
+    """A file that cannot be used; names the file and, where there is one, the line (from 1)."""
+
+    def __init__(self, path: Path | str, problem: str, line: int | None = None) -> None:
+        super().__init__(f"{path}{'' if line is None else f':{line}'}: {problem}")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message: the nearest valid name, or all of them where none is near and they are few."""
+    names = sorted(set(valid))
+    if close := get_close_matches(name, names, n=1, cutoff=0.6):
+        return f"did you mean {close[0]!r}?"
+    if not names:
+        return "there is none to choose from"
+    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    return f"choose from: {shown}"

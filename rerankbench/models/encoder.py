@@ -1,0 +1,170 @@
+"""Encoders at full speed: every text tokenised once, batches of equal lengths under a token budget, no pad waste."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rerankbench.errors import ConfigError
+from rerankbench.models.model import Model
+from rerankbench.rerankers.requests import Usage
+
+if TYPE_CHECKING:
+    import torch
+
+    Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor | Sequence[torch.Tensor]]
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """The indices of `lengths`, longest first, in batches whose padded size (items × longest) is within `budget`.
+
+    An item longer than the budget gets a batch of its own. Longest first: memory trouble shows at once.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+@dataclass(frozen=True)
+class Template:
+    """The special tokens around one or two texts, with their segment ids, as the tokenizer puts them."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    segments: tuple[int, int, int, int, int]
+    """Segment ids of: before, first text, between, second text, after."""
+
+    @property
+    def size(self) -> int:
+        """How many special tokens an input has."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One input as the network reads it: token ids and segment ids, of equal length."""
+
+    ids: list[int]
+    segments: list[int]
+
+
+class Tokenizer:
+    """A fast tokenizer that reads each text once, however many pairs it is part of."""
+
+    def __init__(self, model: Model) -> None:
+        from transformers import AutoTokenizer
+
+        self.backend: Any = model.load(AutoTokenizer.from_pretrained)
+        if not self.backend.is_fast:
+            raise ConfigError("model.path", f"{model.location} has no fast tokenizer (tokenizer.json)")
+        self.backend.backend_tokenizer.no_truncation()  # a checkpoint may bring its own; lengths are ours to decide
+        self.backend.backend_tokenizer.no_padding()
+        self._ids: dict[str, list[int]] = {}
+        self.uses_segments = "token_type_ids" in self.backend.model_input_names
+
+    def read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, without special tokens; only texts not seen before are tokenised."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self._ids]:
+            if len(self._ids) > 200_000:  # bounds memory; a text read again is only slower
+                self._ids.clear()
+                new = list(dict.fromkeys(texts))
+            encodings = self.backend.backend_tokenizer.encode_batch_fast(new, add_special_tokens=False)
+            self._ids.update((text, encoding.ids) for text, encoding in zip(new, encodings, strict=True))
+        return [self._ids[text] for text in texts]
+
+    @functools.cached_property
+    def single(self) -> Template:
+        """The template of one text."""
+        return self._template("a")
+
+    @functools.cached_property
+    def pair(self) -> Template:
+        """The template of two texts."""
+        return self._template("a", "b")
+
+    def _template(self, *texts: str) -> Template:
+        encoding = self.backend.backend_tokenizer.encode(*texts)
+        parts: list[list[int]] = [[], [], [], [], []]
+        segments = [0] * 5
+        place = 0
+        for token, sequence, segment in zip(encoding.ids, encoding.sequence_ids, encoding.type_ids, strict=True):
+            place = 2 * sequence + 1 if sequence is not None else place + place % 2
+            parts[place].append(token)
+            segments[place] = segment
+        if len(texts) == 1:
+            parts[4], segments[4], parts[2] = parts[2], segments[2], []
+        first, second, third, fourth, fifth = segments
+        return Template(tuple(parts[0]), tuple(parts[2]), tuple(parts[4]), (first, second, third, fourth, fifth))
+
+    def assemble(self, template: Template, first: list[int], second: list[int] | None = None) -> Encoded:
+        """One input from the ids of its texts."""
+        second = second or []
+        ids = [*template.before, *first, *template.between, *second, *template.after]
+        sizes = (len(template.before), len(first), len(template.between), len(second), len(template.after))
+        segments = [segment for segment, size in zip(template.segments, sizes, strict=True) for _ in range(size)]
+        return Encoded(ids, segments)
+
+
+@dataclass
+class Encoder:
+    """Runs a network over inputs in token-budget batches, counting what it does."""
+
+    network: Any
+    tokenizer: Tokenizer
+    model: Model
+    usage: Usage
+
+    @functools.cached_property
+    def max_length(self) -> int:
+        """Tokens an input may have: configured, else the smallest limit that the checkpoint states."""
+        if self.model.max_length:
+            return self.model.max_length
+        positions = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 20)
+        if self.network.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+            positions -= 2  # these count positions from the padding index
+        return min(positions, int(self.tokenizer.backend.model_max_length))
+
+    def run(self, inputs: Sequence[Encoded], forward: Forward) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield (index of the input, its part of `forward`'s output), batch by batch, longest inputs first.
+
+        `forward` takes the network's keyword arguments, each [B, T], and returns something to index by input.
+        """
+        import torch
+
+        lengths = [len(item.ids) for item in inputs]
+        padding = self.tokenizer.backend.pad_token_id or 0
+        for batch in token_batches(lengths, self.model.tokens_per_batch):
+            width = lengths[batch[0]]
+            ids = torch.tensor([inputs[i].ids + [padding] * (width - lengths[i]) for i in batch])
+            mask = torch.tensor([[1] * lengths[i] + [0] * (width - lengths[i]) for i in batch])
+            tensors = {"input_ids": ids, "attention_mask": mask}
+            if self.tokenizer.uses_segments:
+                tensors["token_type_ids"] = torch.tensor(
+                    [inputs[i].segments + [0] * (width - lengths[i]) for i in batch]
+                )
+            with torch.inference_mode():
+                outputs = forward({name: tensor.to(self.model.torch_device) for name, tensor in tensors.items()})
+            self.usage.forward_passes += 1
+            self.usage.prompt_tokens += sum(lengths[i] for i in batch)
+            self.usage.padded_tokens += sum(width - lengths[i] for i in batch)
+            yield from zip(batch, outputs, strict=True)
+
+
+def load_encoder(model: Model, auto_class: str, usage: Usage) -> tuple[Encoder, dict[str, Any]]:
+    """The network loaded through this transformers auto class, ready to run, and transformers' loading report."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    tokenizer = Tokenizer(model)
+    network, report = model.load(
+        getattr(transformers, auto_class).from_pretrained, dtype=model.torch_dtype, output_loading_info=True
+    )
+    return Encoder(network.to(model.torch_device).eval(), tokenizer, model, usage), report

@@ -1,0 +1,128 @@
+"""Which network, and how it runs: path, hub id or wheel; device and number format."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rerankbench.errors import ConfigError
+from rerankbench.models.wheel import Wheel
+from rerankbench.store import content_hash
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network by name; nothing is loaded before it is needed.
+
+    path: a folder, a hub id, or a run folder with a `checkpoint/`; it goes before `wheel`. revision: of a hub id.
+    dtype: `auto` is bfloat16 on CUDA and on CPUs with bf16 matrix instructions, else float32. device: `auto` is CUDA
+    where there is one. max_length: tokens an input may have; null asks the checkpoint. batch_tokens: padded tokens in
+    a batch; null chooses by device (small batches stay in a CPU's cache, large ones fill a GPU).
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    wheel: Wheel | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    max_length: int | None = None
+    batch_tokens: int | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.path is None and self.wheel is None:
+            raise ConfigError("model.path", "must name a folder, a hub id or a run folder")
+        for key, value in (("max_length", self.max_length), ("batch_tokens", self.batch_tokens)):
+            if value is not None and value < 8:
+                raise ConfigError(f"model.{key}", f"must be at least 8, got {value}")
+
+    @functools.cached_property
+    def location(self) -> str:
+        """A local folder, or a hub id for transformers to resolve."""
+        if self.path is None:
+            assert self.wheel is not None
+            return str(self.wheel.folder())
+        folder = Path(self.path).expanduser()
+        if (folder / "checkpoint").is_dir():
+            return str(folder / "checkpoint")
+        if not folder.is_dir() and (
+            folder.is_absolute() or self.path.startswith((".", "~")) or self.path.count("/") > 1
+        ):
+            raise ConfigError("model.path", f"no such folder: {self.path}")
+        return str(folder) if folder.is_dir() else self.path
+
+    def load(self, load: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a `from_pretrained` with this model's source; its failure becomes a ConfigError that says what to do."""
+        try:
+            return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
+        except (OSError, ValueError) as error:
+            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ConfigError("model.path", f"cannot load {self.location!r}: {first}") from error
+
+    @functools.cached_property
+    def torch_device(self) -> torch.device:
+        """The device that `device` means on this machine."""
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return torch.device(self.device)
+        except RuntimeError as error:
+            raise ConfigError("model.device", str(error).splitlines()[0]) from error
+
+    @functools.cached_property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format that `dtype` means on this machine."""
+        import torch
+
+        if self.dtype != "auto":
+            return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+        if self.torch_device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if self.torch_device.type == "cpu" and _cpu_has_bf16() else torch.float32
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Padded tokens in a batch: as configured, else 2,048 on a CPU and 65,536 on an accelerator."""
+        return self.batch_tokens or (2048 if self.torch_device.type == "cpu" else 65536)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights and of the number format: equal models give equal answers."""
+        folder = Path(self.location)
+        source = [self.location, self.revision] if not folder.is_dir() else _folder_hash(folder)
+        return content_hash(source, str(self.torch_dtype), self.torch_device.type, self.max_length)
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether bf16 matrix products are faster than fp32 here: AMX, or AVX512-BF16; emulation is many times slower."""
+    import torch
+
+    try:
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    except AttributeError:  # private functions: a torch without them runs in float32
+        return False
+
+
+def _folder_hash(folder: Path) -> str:
+    """SHA-256 over the files that decide what a model answers; of files over 1 GiB the first and last MiB and the size."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix not in (".json", ".safetensors", ".txt", ".model", ".jinja") or not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder)} {size}".encode())
+        with file.open("rb") as stream:
+            if size > 1 << 30:
+                digest.update(stream.read(1 << 20))
+                stream.seek(-(1 << 20), 2)
+            digest.update(stream.read(1 << 20) if size > 1 << 30 else stream.read())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""What a person sees while a long phase runs: a bar on a terminal, one log line a phase everywhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("rerankbench")
+
+
+class Advance(Protocol):
+    """Call it with the number of steps just done."""
+
+    def __call__(self, steps: int = 1) -> None: ...
+
+
+@contextmanager
+def bar(label: str, total: int | None = None) -> Iterator[Advance]:
+    """A progress bar on stderr while the block runs; silent where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda steps=1: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda steps=1: progress.advance(task, steps)
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar that moves on after each."""
+    with bar(label, total) as advance:
+        for item in items:
+            yield item
+            advance()

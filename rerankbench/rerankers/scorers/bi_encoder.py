@@ -1,0 +1,52 @@
+"""Bi-encoder: query and document embedded apart, cosine similarity (Sentence-BERT, arXiv 1908.10084)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rerankbench.models.embedder import Embedder, Memory, Pooling
+from rerankbench.models.model import Model
+from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.store import content_hash
+
+
+@dataclass(kw_only=True)
+class BiEncoder:
+    """Cosine of the pooled embeddings, in [-1, 1]. The prefixes are those the checkpoint was trained with."""
+
+    answers: ClassVar[type[Pointwise]] = Pointwise
+    model: Model
+    pooling: Pooling = "auto"
+    query_prefix: str = ""
+    document_prefix: str = ""
+    usage: Usage = field(init=False, default_factory=Usage)
+
+    def answer(self, requests: Sequence[Pointwise]) -> list[float]:
+        """One cosine a request; a text that comes again is not embedded again."""
+        import torch
+
+        queries = [self.query_prefix + request.query.text for request in requests]
+        documents = [self.document_prefix + request.candidate.document.text for request in requests]
+        memory = self._memory
+        if new := [text for text in dict.fromkeys([*queries, *documents]) if text not in memory]:
+            for text, vector in zip(new, self._embedder.embed(new), strict=True):
+                memory[text] = vector
+        left = torch.stack([memory[text] for text in queries])
+        right = torch.stack([memory[text] for text in documents])
+        memory.trim()
+        return [float(score) for score in (left * right).sum(1).tolist()]
+
+    def fingerprint(self) -> str:
+        """Of the weights, the pooling and the prefixes."""
+        return content_hash("bi_encoder", self.model.fingerprint, self.pooling, self.query_prefix, self.document_prefix)
+
+    @functools.cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self.model, self.pooling, self.usage)
+
+    @functools.cached_property
+    def _memory(self) -> Memory:
+        return Memory(capacity=500_000)

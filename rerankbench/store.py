@@ -1,0 +1,112 @@
+"""The store of finished work: first-stage runs, indexes and answers, each under a hash of all that it depends on.
+
+Everything in it can be deleted at any time; it is only ever work that need not be done twice. Several processes may
+share one store: files appear by atomic rename, answers sit in SQLite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerankbench.types import Run
+
+
+def content_hash(*parts: Any) -> str:
+    """A short hash (32 hex digits) of JSON-like values, the same in every process."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Store:
+    """A folder with `runs/`, `indexes/` and `answers.sqlite`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._answers: sqlite3.Connection | None = None
+
+    def run(self, key: str, retrieve: Callable[[], Run]) -> tuple[Run, bool]:
+        """The run stored under `key`, or the one `retrieve` makes, then stored; and whether it was stored before."""
+        path = self.folder / "runs" / f"{key}.json"
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return {query: [(doc, score) for doc, score in ranking] for query, ranking in stored.items()}, True
+        run = retrieve()
+        write_atomically(path, json.dumps(run, ensure_ascii=False))
+        return run, False
+
+    def index(self, key: str, build: Callable[[Path], None]) -> tuple[Path, bool]:
+        """The index folder stored under `key`, filled by `build` if new; and whether it was there before.
+
+        A half-built index is never seen: it is built beside its place and renamed into it.
+        """
+        path = self.folder / "indexes" / key
+        if path.is_dir():
+            return path, True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=path.parent))
+        try:
+            build(building)
+            try:
+                building.rename(path)
+            except OSError:  # another process finished the same index first
+                if not path.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return path, False
+
+    def answers(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The stored answers among these keys; keys without an answer are left out."""
+        connection = self._connect()
+        found: dict[str, Any] = {}
+        for start in range(0, len(keys), 500):  # SQLite bounds the parameters of one statement
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            rows = connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part)
+            found.update((key, json.loads(value)) for key, value in rows)
+        return found
+
+    def add_answers(self, answers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Store answers durably; one that is already there stays as it is."""
+        pairs = answers.items() if isinstance(answers, Mapping) else answers
+        with self._connect() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?)", [(key, json.dumps(value)) for key, value in pairs]
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._answers is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._answers = sqlite3.connect(self.folder / "answers.sqlite", timeout=60)
+            self._answers.execute("PRAGMA journal_mode=WAL")
+            self._answers.execute("PRAGMA synchronous=NORMAL")
+            self._answers.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        return self._answers
+
+    def close(self) -> None:
+        """Close the answers; the store can be used again afterwards."""
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that readers see the old content or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
