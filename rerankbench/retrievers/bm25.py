@@ -1,0 +1,105 @@
+"""BM25 with bm25s: scores computed when indexing, read when searching (Lù, arXiv 2407.03618)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from rerankbench.benchmarks.benchmark import Benchmark, Corpus
+from rerankbench.errors import ConfigError
+from rerankbench.progress import track
+from rerankbench.retrievers.analysis import Analyzer
+from rerankbench.retrievers.top_k import ordered, top_k
+from rerankbench.store import Store, content_hash
+from rerankbench.types import Run
+
+log = logging.getLogger("rerankbench")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BM25:
+    """The top k documents that share a term with the query; the index is kept in the store."""
+
+    k: int = 100
+    k1: float = 1.5
+    b: float = 0.75
+    delta: float = 0.5
+    method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
+    analyzer: Analyzer = field(default_factory=Analyzer)
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+        if self.k1 < 0 or not 0 <= self.b <= 1:
+            raise ConfigError("retriever.k1", f"needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1}, b={self.b}")
+
+    def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
+        """Search the corpus; given candidate lists are scored with the corpus's statistics, unmatched ones 0."""
+        folder, reused = store.index(self._index_key(benchmark.corpus), lambda path: self._build(benchmark.corpus, path))
+        log.info("BM25 index %s (%s)", "reused" if reused else "built", folder)
+        index, ids = _load(folder)
+        rows = {document: row for row, document in enumerate(ids)} if benchmark.candidates is not None else {}
+        run: Run = {}
+        for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
+            terms = index.get_tokens_ids(self.analyzer.terms(query.text))
+            scores = index.get_scores_from_ids(terms) if terms else None
+            if benchmark.candidates is not None:
+                given = [document for document, _ in benchmark.candidates[query.id]]
+                found = [0.0 if scores is None or d not in rows else float(scores[rows[d]]) for d in given]
+                run[query.id] = ordered(given, found)
+            elif scores is None:
+                run[query.id] = []
+            else:
+                matched = self._matched(index, terms, scores)
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, matched)]
+        return run
+
+    def fingerprint(self) -> str:
+        """Of the options and bm25s's version."""
+        return content_hash("bm25", self.k, self._options())
+
+    def _options(self) -> dict[str, Any]:
+        options = {key: value for key, value in asdict(self).items() if key != "k"}
+        return {**options, "bm25s": version("bm25s")}
+
+    def _index_key(self, corpus: Corpus) -> str:
+        return content_hash("bm25", corpus.fingerprint(), self._options())
+
+    def _build(self, corpus: Corpus, folder: Path) -> None:
+        import bm25s
+
+        vocabulary: dict[str, int] = {}
+        ids: list[str] = []
+        terms: list[list[int]] = []
+        for document in track(corpus, "index"):
+            ids.append(document.id)
+            terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in self.analyzer.terms(document.text)])
+        index = bm25s.BM25(k1=self.k1, b=self.b, delta=self.delta, method=self.method)
+        index.index((terms, vocabulary or {"": 0}), show_progress=False)
+        index.save(folder, show_progress=False)
+        (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+
+    def _matched(self, index: Any, terms: Sequence[int], scores: Any) -> Any:
+        """Which documents share a term with the query; BM25L and BM25+ give the others a score, too."""
+        import numpy as np
+
+        if index.nonoccurrence_array is None:
+            return scores != 0
+        matched = np.zeros(len(scores), dtype=bool)
+        pointers, rows = index.scores["indptr"], index.scores["indices"]
+        for term in set(terms):
+            matched[rows[pointers[term] : pointers[term + 1]]] = True
+        return matched
+
+
+def _load(folder: Path) -> tuple[Any, list[str]]:
+    """The index, memory-mapped, and the document id of each row."""
+    import bm25s
+
+    index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+    return index, json.loads((folder / "ids.json").read_text(encoding="utf-8"))

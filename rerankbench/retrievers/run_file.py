@@ -1,0 +1,53 @@
+"""A given run in TREC format, from any system."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerankbench.benchmarks.benchmark import Benchmark
+from rerankbench.benchmarks.readers import read_run
+from rerankbench.errors import ConfigError, DataError
+from rerankbench.store import Store, content_hash
+from rerankbench.types import Run
+
+
+def trec_order(ranking: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """As trec_eval orders a list, whatever its rank column says: float32 score, then document id, both descending."""
+    import numpy as np
+
+    return sorted(ranking, key=lambda pair: (float(np.float32(pair[1])), pair[0]), reverse=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """The first k documents of each query in the file; a query that is not in it gets an empty list."""
+
+    path: str
+    k: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+
+    def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
+        """Raises DataError, with the line, for a file that is not a run."""
+        run = read_run(self._file())
+        if benchmark.candidates is None:
+            return {query.id: trec_order(run.get(query.id, []))[: self.k] for query in benchmark.queries}
+        kept: Run = {}
+        for query in benchmark.queries:
+            given = {document for document, _ in benchmark.candidates[query.id]}
+            kept[query.id] = [pair for pair in trec_order(run.get(query.id, [])) if pair[0] in given]
+        return kept
+
+    def fingerprint(self) -> str:
+        """Of the file's bytes and k."""
+        return content_hash("run_file", hashlib.sha256(self._file().read_bytes()).hexdigest(), self.k)
+
+    def _file(self) -> Path:
+        file = Path(self.path).expanduser()
+        if not file.is_file():
+            raise DataError(file, "no such run file (retriever.path)")
+        return file
