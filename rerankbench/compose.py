@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench import build
 from rerankbench.errors import ConfigError, nearest
+from rerankbench.listing import conf_folder, groups
 from rerankbench.schema import class_attribute, find
 
 
@@ -63,12 +64,6 @@ class Composed:
 
     config: DictConfig
     choices: dict[str, str] = field(default_factory=dict)
-
-
-def conf_folder() -> Path:
-    """The packaged configuration: beside the code in a wheel, beside the package in a checkout."""
-    packaged = Path(__file__).resolve().parent / "conf"
-    return packaged if packaged.is_dir() else packaged.parents[1] / "conf"
 
 
 def add_user_folders(folders: Sequence[Path]) -> None:
@@ -165,17 +160,6 @@ def _options_with(group: str, attribute: str, values: set[str]) -> list[str]:
         if target and class_attribute(find(str(target), group), attribute) in values:
             fitting.append(file.stem)
     return fitting
-
-
-def groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
-    """Every group with its options and their files: {"reranker/scorer": {"oracle": path}}."""
-    found: dict[str, dict[str, Path]] = {}
-    for root in (conf_folder(), *folders):
-        for file in sorted(root.rglob("*.yaml")):
-            group = file.parent.relative_to(root).as_posix()
-            if group != "." and not group.startswith("hydra"):
-                found.setdefault(group, {}).setdefault(file.stem, file)
-    return found
 
 
 def _explain(

@@ -51,7 +51,8 @@ class Analyzer:
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES and self.language not in UNSTEMMED:
             raise ConfigError(
-                "analyzer.language", f"unknown language {self.language!r}; {nearest(self.language, {*LANGUAGES, *UNSTEMMED})}"
+                "analyzer.language",
+                f"unknown language {self.language!r}; {nearest(self.language, {*LANGUAGES, *UNSTEMMED})}",
             )
         if self.stemmer and self.language not in LANGUAGES:
             raise ConfigError("analyzer.stemmer", f"there is no Snowball stemmer for {self.language!r}")

@@ -40,7 +40,9 @@ class BM25:
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus; given candidate lists are scored with the corpus's statistics, unmatched ones 0."""
-        folder, reused = store.index(self._index_key(benchmark.corpus), lambda path: self._build(benchmark.corpus, path))
+        folder, reused = store.index(
+            self._index_key(benchmark.corpus), lambda path: self._build(benchmark.corpus, path)
+        )
         log.info("BM25 index %s (%s)", "reused" if reused else "built", folder)
         index, ids = _load(folder)
         rows = {document: row for row, document in enumerate(ids)} if benchmark.candidates is not None else {}

@@ -19,7 +19,8 @@ class NoRetriever:
         """Raises ConfigError when the benchmark gives no candidates."""
         if benchmark.candidates is None:
             raise ConfigError(
-                "retriever", f"{benchmark.name} gives no candidate lists; choose a retriever, or benchmark.candidates=judged"
+                "retriever",
+                f"{benchmark.name} gives no candidate lists; choose a retriever, or benchmark.candidates=judged",
             )
         return {q: ordered([d for d, _ in given], [s for _, s in given]) for q, given in benchmark.candidates.items()}
 

@@ -12,8 +12,6 @@ from rerankbench.types import Run
 class Retriever(Protocol):
     """Finds candidates. Where the benchmark gives candidate lists, it only orders those, and cuts nothing."""
 
-    k: int
-
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """A list for every query of the benchmark, perhaps empty: best first, scores finite and non-increasing."""
         ...

