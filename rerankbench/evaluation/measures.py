@@ -1,85 +1,164 @@
-"""Measures per query, with the field's names and trec_eval's definitions, computed by ranx."""
+"""Measures per query by trec_eval's definitions, computed by ranx on lists whose order is settled beforehand."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.types import Qrels, Run
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _RANX = {
-    "ndcg": "ndcg", "mrr": "mrr", "map": "map", "recall": "recall", "p": "precision", "precision": "precision",
-    "success": "hit_rate", "hit_rate": "hit_rate", "r_precision": "r_precision", "f1": "f1", "bpref": "bpref",
-}  # fmt: skip
-_UNCUT = {"r_precision", "bpref"}
-_MUST_CUT = {"p", "precision", "success", "hit_rate"}
+    "ndcg": "ndcg",
+    "mrr": "mrr",
+    "map": "map",
+    "p": "precision",
+    "precision": "precision",
+    "recall": "recall",
+    "r_precision": "r-precision",
+    "success": "hit_rate",
+    "hit_rate": "hit_rate",
+    "f1": "f1",
+}
+_CUTOFF_REQUIRED = {"p", "precision", "recall", "success", "hit_rate", "f1"}
+_CUTOFF_REFUSED = {"r_precision"}
+_F32_MAX = 0x7F7FFFFF
+"""The bits of the largest finite float32, which are also its place in the order of float32 values."""
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ConfigError for a measure that does not exist, naming the nearest one. Computes nothing."""
+    """Raise ConfigError unless every name is a measure, such as `ndcg@10`, `mrr`, `map@100`, `recall@100`, `p@1`."""
     if not names:
-        raise ConfigError("measures.names", "names no measure")
+        raise ConfigError("measures.names", "names no measure; try [ndcg@10]")
     for name in names:
-        match = re.fullmatch(r"([a-z0-9_]+?)(?:@([1-9]\d*))?", name)
-        if match is None or match[1] not in _RANX:
-            examples = {n if n in _UNCUT else f"{n}@10" for n in _RANX} | {n for n in _RANX if n not in _MUST_CUT}
-            raise ConfigError("measures.names", f"no measure {name!r}; {nearest(name, examples)}")
-        if match[2] and match[1] in _UNCUT:
-            raise ConfigError("measures.names", f"{match[1]} takes no cut-off, got {name!r}")
-        if not match[2] and match[1] in _MUST_CUT:
-            raise ConfigError("measures.names", f"{name} needs a cut-off, such as {name}@10")
+        _parse(name)
+    if duplicates := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ConfigError("measures.names", f"{duplicates[0]!r} is there twice")
 
 
-def per_query(names: Sequence[str], run: Run, qrels: Qrels, threshold: int = 1) -> dict[str, dict[str, float]]:
-    """measure -> query id -> value, for every query of the judgments.
+def per_query(names: Sequence[str], run: Run, qrels: Qrels, threshold: int) -> dict[str, dict[str, float]]:
+    """Measure → query id → value, with a value for every query of `qrels`, in its order.
 
-    A query that the run lacks or leaves empty has 0, and so has one without a relevant document, as in trec_eval.
-    Binary measures take grades from `threshold` on as relevant; nDCG takes the grade as gain, negative grades as 0.
+    run: lists best first; their order counts, their scores do not. threshold: the grade from which a document is
+    relevant in binary measures; nDCG takes the grades themselves (linear gain; negative grades count 0). A query
+    without a ranking or without a relevant document has 0, as in trec_eval.
     """
     check_names(names)
     values = {name: dict.fromkeys(qrels, 0.0) for name in names}
-    for graded in (True, False):
-        wanted = [name for name in names if name.startswith("ndcg") == graded]
-        gains = {
-            q: {d: max(g, 0) if graded else int(g >= threshold) for d, g in grades.items()}
-            for q, grades in qrels.items()
-        }
-        # ranx fails on empty rankings, on differing queries and on queries without relevant documents: their value is 0.
-        queries = sorted(q for q in qrels if run.get(q) and any(gains[q].values()))
-        if not wanted or not queries:
-            continue
-        from ranx import Qrels as RanxQrels
-        from ranx import Run as RanxRun
-        from ranx import evaluate
+    # ranx fails on empty lists and unequal query sets (its issues 27, 39, 74), so it sees neither.
+    # A document given twice counts once, at its better place.
+    ids = {query: list(dict.fromkeys(document for document, _ in run.get(query, ()))) for query in qrels}
+    queries = [query for query, grades in qrels.items() if ids[query] and max(grades.values(), default=0) > 0]
+    if not queries:
+        return values
 
-        ranked = {q: {d: float(len(run[q]) - i) for i, (d, _) in enumerate(run[q])} for q in queries}
-        found = evaluate(
-            RanxQrels({q: gains[q] for q in queries}),
-            RanxRun(ranked),
-            [_ranx_name(name) for name in wanted],
-            return_mean=False,
-        )
-        for name in wanted:
-            row = found if len(wanted) == 1 else found[_ranx_name(name)]
-            values[name].update(zip(queries, map(float, row), strict=True))
+    import numpy as np
+    from numba import NumbaWarning
+    from numba.typed import List as TypedList
+    from ranx.metrics import metric_switch  # ranx.evaluate itself fails on a single measure with a cutoff
+
+    judged, ranked = TypedList(), TypedList()
+    for query in queries:
+        judged_array, ranked_array = _arrays(ids[query], qrels[query])
+        judged.append(judged_array)
+        ranked.append(ranked_array)
+    for name in names:
+        measure, cutoff = _parse(name)
+        level = 1 if measure == "ndcg" else max(1, threshold)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumbaWarning)  # about casts in ranx's own loops, when they compile
+            scores = metric_switch(_RANX[measure])(judged, ranked, cutoff or 0, level)
+        values[name].update(zip(queries, np.asarray(scores, dtype=float).tolist(), strict=True))
     return values
 
 
 def judged_at(run: Run, qrels: Qrels, k: int = 10) -> dict[str, float]:
-    """query id -> the share of its top k documents that have a judgment; 0 for an empty list."""
+    """Query id → share of judged documents among its top k; queries of `qrels` without a ranking are left out."""
     shares = {}
     for query, grades in qrels.items():
-        top = [document for document, _ in run.get(query, [])[:k]]
-        shares[query] = sum(document in grades for document in top) / len(top) if top else 0.0
+        if top := run.get(query, [])[:k]:
+            shares[query] = sum(document in grades for document, _ in top) / len(top)
     return shares
 
 
-def means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """measure -> mean over queries."""
-    return {name: sum(per.values()) / len(per) if per else 0.0 for name, per in values.items()}
+def break_ties(ranking: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The list in trec_eval's order: by score as float32, descending; equal scores by document id, descending.
+
+    Raises ValueError for a score that is not a number.
+    """
+    import numpy as np
+
+    if any(math.isnan(score) for _, score in ranking):
+        raise ValueError("a score is not a number (nan)")
+    with np.errstate(over="ignore"):
+        single = np.array([score for _, score in ranking], dtype=np.float64).astype(np.float32).tolist()
+    order = sorted(range(len(ranking)), key=lambda i: (single[i], ranking[i][0]), reverse=True)
+    return [ranking[i] for i in order]
 
 
-def _ranx_name(name: str) -> str:
-    base, _, cut = name.partition("@")
-    return f"{_RANX[base]}@{cut}" if cut else _RANX[base]
+def strictly_decreasing(scores: Sequence[float]) -> list[float]:
+    """The nearest float32 values that strictly decrease, so that any tool that sorts by them keeps the given order.
+
+    A score not below the one before it moves to the next float32 value below. Raises ValueError for nan and infinity.
+    """
+    import numpy as np
+
+    given = np.asarray(scores, dtype=np.float64)
+    if not np.isfinite(given).all():
+        raise ValueError("a score is not finite")
+    limit = float(np.finfo(np.float32).max)
+    bits = np.clip(given, -limit, limit).astype(np.float32).view(np.int32).astype(np.int64)
+    # Places in the order of float32 values: neighbouring values are neighbouring integers, both zeros are 0.
+    places = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    index = np.arange(len(places))
+    places = np.minimum.accumulate(places + index) - index if len(places) else places
+    places = np.maximum(places, index[::-1] - _F32_MAX)  # room at the bottom for those that follow
+    bits = np.where(places < 0, -places | 0x80000000, places).astype(np.uint32)
+    return [float(value) for value in bits.view(np.float32)]
+
+
+def _parse(name: str) -> tuple[str, int | None]:
+    """The measure and its cutoff."""
+    measure, at, cutoff = str(name).partition("@")
+    examples = [f"{m}@10" if at and m not in _CUTOFF_REFUSED else m for m in _RANX]
+    if measure not in _RANX:
+        raise ConfigError("measures.names", f"unknown measure {name!r}; {_nearest(name, measure, examples)}")
+    if at and (measure in _CUTOFF_REFUSED or not re.fullmatch(r"[1-9]\d{0,8}", cutoff)):
+        problem = "takes no cutoff" if measure in _CUTOFF_REFUSED else "needs a whole number from 1 after @"
+        raise ConfigError("measures.names", f"{name!r} {problem}")
+    if not at and measure in _CUTOFF_REQUIRED:
+        raise ConfigError("measures.names", f"{name!r} needs a cutoff, such as {measure}@10")
+    return measure, int(cutoff) if at else None
+
+
+def _nearest(name: str, measure: str, examples: list[str]) -> str:
+    """The nearest measure, whatever the case and separators of what was typed, with the cutoff that was typed."""
+    plain = re.sub(r"[^a-z0-9]", "", measure.lower())
+    if found := re.fullmatch(r"(.*?[a-z])(\d+)", plain):
+        stem, cutoff = found[1], found[2]
+    else:
+        stem, cutoff = plain, name.partition("@")[2]
+    for known in _RANX:
+        if known.replace("_", "") == stem:
+            return f"did you mean {known + (f'@{cutoff}' if cutoff else '')!r}?"
+    return nearest(name, examples)
+
+
+def _arrays(ids: Sequence[str], grades: dict[str, int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Judgments and ranking as ranx holds them, (document number, value): [J, 2] and [R, 2], both best first.
+
+    Numbers instead of ids: ranx would hash the ids into floats, which could collide.
+    """
+    import numpy as np
+
+    numbers = {document: float(number) for number, document in enumerate({**grades, **dict.fromkeys(ids)})}
+    best_first = sorted(grades.items(), key=lambda pair: -pair[1])
+    judged = np.array([(numbers[document], max(0, grade)) for document, grade in best_first], dtype=np.float64)
+    ranked = np.array([(numbers[document], -rank) for rank, document in enumerate(ids)], dtype=np.float64)
+    return judged, ranked

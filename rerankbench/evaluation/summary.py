@@ -1,15 +1,16 @@
-"""First stage beside reranked: what metrics.json and per_query.csv hold."""
+"""First stage beside reranked: the content of `metrics.json` and the rows of `per_query.csv`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rerankbench.evaluation.measures import judged_at, means, per_query
+from rerankbench.evaluation.measures import judged_at, per_query
 from rerankbench.evaluation.significance import paired
 from rerankbench.types import Qrels, Run
 
-Rows = list[dict[str, Any]]
+SCHEMA = 1
 
 
 def summarize(
@@ -20,30 +21,37 @@ def summarize(
     threshold: int,
     seed: int,
     missing: Mapping[str, int],
-) -> tuple[dict[str, Any], Rows]:
-    """The content of metrics.json, and the rows of per_query.csv (query, measure, first_stage, reranked, difference)."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The record of one evaluation, and a row (query, measure, first_stage, reranked, difference) for each value.
+
+    names: measures. threshold: the grade from which a document is relevant in binary measures. missing: counts of
+    what was odd or left out so far, kept beside those found here.
+    """
     before = per_query(names, first_stage, qrels, threshold)
     after = per_query(names, reranked, qrels, threshold)
-    mean_before, mean_after = means(before), means(after)
-    judged = {name: judged_at(run, qrels) for name, run in (("first_stage", first_stage), ("reranked", reranked))}
-    counts = {
-        **missing,
-        "queries_without_candidates": sum(not first_stage.get(query) for query in qrels),
-        "queries_without_relevant": sum(all(g < threshold for g in grades.values()) for grades in qrels.values()),
+    measures = {
+        name: {
+            "first_stage": _mean(before[name].values()),
+            "reranked": _mean(after[name].values()),
+            **paired(list(before[name].values()), list(after[name].values()), seed),
+        }
+        for name in names
     }
-    metrics = {
-        "schema": 1,
+    record = {
+        "schema": SCHEMA,
         "queries": len(qrels),
-        "measures": {
-            name: {
-                "first_stage": mean_before[name],
-                "reranked": mean_after[name],
-                **paired([before[name][q] for q in qrels], [after[name][q] for q in qrels], seed),
-            }
-            for name in names
+        "measures": measures,
+        "judged@10": {
+            "first_stage": _mean(judged_at(first_stage, qrels).values()),
+            "reranked": _mean(judged_at(reranked, qrels).values()),
         },
-        "judged@10": means(judged),
-        "missing": counts,
+        "missing": {
+            **missing,
+            "queries_without_candidates": sum(not first_stage.get(query) for query in qrels),
+            "queries_without_relevant": sum(
+                max(grades.values(), default=0) < max(1, threshold) for grades in qrels.values()
+            ),
+        },
     }
     rows = [
         {
@@ -56,4 +64,8 @@ def summarize(
         for query in qrels
         for name in names
     ]
-    return metrics, rows
+    return record, rows
+
+
+def _mean(values: Collection[float]) -> float:
+    return math.fsum(values) / len(values) if values else 0.0

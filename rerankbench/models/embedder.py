@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from rerankbench.models.encoder import Encoded, Encoder
 
-Pooling = Literal["auto", "mean", "cls", "last"]
-
 _POOLING_KEYS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
 
 
@@ -28,7 +26,7 @@ class Embedder:
     """Embeds texts with a model; pooling `auto` follows the checkpoint's sentence-transformers files, else the mean."""
 
     model: Model
-    pooling: Pooling = "auto"
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     usage: Usage = field(default_factory=Usage)
 
     def embed(self, texts: Sequence[str]) -> torch.Tensor:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import Embedder, Pooling
+from rerankbench.models.embedder import Embedder
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
 from rerankbench.retrievers.top_k import ordered, top_k
@@ -35,7 +35,7 @@ class Dense:
 
     model: Model
     k: int = 100
-    pooling: Pooling = "auto"
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     query_prefix: str = ""
     document_prefix: str = ""
 

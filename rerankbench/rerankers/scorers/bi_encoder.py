@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from rerankbench.models.embedder import Embedder, Memory, Pooling
+from rerankbench.models.embedder import Embedder, Memory
 from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Pointwise, Usage
 from rerankbench.store import content_hash
@@ -19,7 +19,7 @@ class BiEncoder:
 
     answers: ClassVar[type[Pointwise]] = Pointwise
     model: Model
-    pooling: Pooling = "auto"
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     query_prefix: str = ""
     document_prefix: str = ""
     usage: Usage = field(init=False, default_factory=Usage)
