@@ -36,17 +36,19 @@ def check(node: Any, key: str) -> Any:
     if not isinstance(node, Mapping):
         return node
     place = f"{key}." if key else ""
-    inner = {k: check(v, f"{place}{k}") for k, v in node.items()}
     if "_target_" not in node:
-        return inner
+        return {k: check(v, f"{place}{k}") for k, v in node.items()}
     definition = find(str(node["_target_"]), f"{place}_target_")
     _require_trusted(definition.file, str(node["_target_"]), f"{place}_target_")
     known = parameters(definition)
-    values: dict[str, Any] = {"_target_": inner.pop("_target_")}
-    for name, value in inner.items():
+    values: dict[str, Any] = {"_target_": node["_target_"]}
+    # Plain values before nodes, so that a mistake is told where it was made, not where it was interpolated.
+    for name, value in sorted(node.items(), key=lambda item: isinstance(item[1], Mapping | list)):
+        if name == "_target_":
+            continue
         if name not in known:
-            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(name, known.keys() - PROVIDED)}")
-        values[name] = checked(value, known[name].annotation, f"{place}{name}")
+            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(name, known)}")
+        values[name] = checked(check(value, f"{place}{name}"), known[name].annotation, f"{place}{name}")
     for name, parameter in known.items():
         if parameter.required and name not in values and name not in PROVIDED:
             raise ConfigError(f"{place}{name}", f"must be given ({node['_target_']} needs it)")

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench import build
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.listing import conf_folder, groups
-from rerankbench.schema import class_attribute, find
+from rerankbench.schema import class_attribute, find, parameters
 
 
 @dataclass
@@ -115,6 +115,8 @@ def checked_config(command: str, config: DictConfig) -> dict[str, Any]:
     for name, inner in (("store", "StoreOptions"), ("measures", "MeasureOptions")):
         if isinstance(schema.get(name), Mapping):
             schema[name] = {"_target_": f"rerankbench.compose.{inner}", **schema[name]}
+    if unknown := [key for key in resolved if key not in parameters(find(schema["_target_"], ""))]:
+        raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], {*_dotted(resolved, '')} - {*unknown})}")
     plain: dict[str, Any] = build.check(schema, "")
     _check_paradigm(plain["reranker"])
     del plain["_target_"], plain["store"]["_target_"], plain["measures"]["_target_"]
@@ -140,6 +142,8 @@ def _check_paradigm(reranker: Mapping[str, Any]) -> None:
         return
     asks = class_attribute(find(str(strategy["_target_"]), "reranker.strategy"), "asks")
     if asks in (None, "None"):
+        if isinstance(scorer, Mapping):
+            raise ConfigError("reranker.scorer", "takes no scorer: the strategy asks nothing (reranker=identity has none)")
         return
     if not isinstance(scorer, Mapping):
         raise ConfigError("reranker.scorer", f"must be given: the strategy asks {asks} requests")
@@ -156,7 +160,7 @@ def _options_with(group: str, attribute: str, values: set[str]) -> list[str]:
     """The options of a group whose target class has one of these values as an attribute."""
     fitting = []
     for file in sorted((conf_folder() / group).glob("*.yaml")):
-        target = OmegaConf.load(file).get("_target_")
+        target = OmegaConf.select(OmegaConf.load(file), "_target_")
         if target and class_attribute(find(str(target), group), attribute) in values:
             fitting.append(file.stem)
     return fitting
@@ -170,7 +174,7 @@ def _explain(
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    known = groups(folders)
+    known = {"experiment": {}, "size": {}, **groups(folders)}  # these two may have no options yet
     parser = OverridesParser.create()
     choosing: list[str] = []
     setting: list[tuple[str, str]] = []  # the key and the override that sets it

@@ -29,8 +29,10 @@ class DataError(UserError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name, or all of them where none is near and they are few."""
     names = sorted(set(valid))
-    if close := get_close_matches(name, names, n=1, cutoff=0.6):
-        return f"did you mean {close[0]!r}?"
+    last = {known.rpartition(".")[2]: known for known in reversed(names)}
+    for candidates in ({known: known for known in names}, last):  # whole names first, then without their path
+        if close := get_close_matches(name.rpartition(".")[2] if candidates is last else name, candidates, n=1):
+            return f"did you mean {candidates[close[0]]!r}?"
     if not names:
         return "there is none to choose from"
     shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")

@@ -108,12 +108,10 @@ def without(run: Run, documents: Mapping[str, Document]) -> Run:
 
 
 def counted(engine: Engine) -> dict[str, int]:
-    """What went wrong or was cut while reranking."""
-    scorer = engine.reranker.scorer
+    """What went wrong while reranking."""
     return {
         "failed_answers": engine.counts.parse_failures,
         "queries_with_constant_scores": engine.counts.constant_scores,
-        "truncated_inputs": scorer.usage.truncated_inputs if scorer else 0,
     }
 
 

@@ -83,12 +83,14 @@ def parameters(definition: Definition) -> dict[str, Parameter]:
 def class_attribute(definition: Definition, name: str) -> str | None:
     """The source of a class attribute's value, such as `answers = Pointwise`, or None."""
     for item in definition.node.body:
-        targets = (
-            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        )
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            value = item.value  # type: ignore[union-attr]
-            return None if value is None else ast.unparse(value)
+        if isinstance(item, ast.Assign):
+            targets: list[ast.expr] = item.targets
+        elif isinstance(item, ast.AnnAssign):
+            targets = [item.target]
+        else:
+            continue
+        if item.value and any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return ast.unparse(item.value)
     return None
 
 

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> int:
-    """Run every combination; a run's folder is named by a hash of its overrides, so a repeated sweep skips what is done.
+    """Run every combination.
 
-    The configuration without the swept values is checked first, so that a typing mistake costs one line, not a sweep.
+    A run's folder is named by a hash of its configuration, so a repeated sweep skips what is done. The configuration
+    without the swept values is checked first: a typing mistake costs one line, not a sweep.
     """
     import hydra
 

@@ -69,8 +69,8 @@ def _randomization(differences: np.ndarray[Any, Any], rng: np.random.Generator) 
     # Sums of the same numbers in another order differ in the last bits; those count as equal.
     bar = abs(total) - 1e-12 * np.abs(differences).sum()
     if n <= EXACT_UP_TO:
-        flips = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return float(np.mean(np.abs(total - 2.0 * (flips @ differences)) >= bar))
+        every = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        return float(np.mean(np.abs(total - 2.0 * (every @ differences)) >= bar))
     extreme = 0
     for rows in _chunks(n):
         packed = rng.integers(0, 256, size=(rows, (n + 7) // 8), dtype=np.uint8)

@@ -60,7 +60,7 @@ class Embedder:
         """Tokens a text may have: the model's limit, and the checkpoint's own sentence-transformers limit."""
         own = self._json("sentence_bert_config.json").get("max_seq_length")
         limit = self.encoder.max_length
-        return min(limit, int(own)) if own and not self.model.max_length else limit
+        return min(limit, own) if isinstance(own, int) and not self.model.max_length else limit
 
     @functools.cached_property
     def pooling_mode(self) -> str:

@@ -113,7 +113,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def _folder_hash(folder: Path) -> str:
-    """SHA-256 over the files that decide what a model answers; of files over 1 GiB the first and last MiB and the size."""
+    """SHA-256 over the files that decide the answers; of files over 1 GiB only the size and the first and last MiB."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.suffix not in (".json", ".safetensors", ".txt", ".model", ".jinja") or not file.is_file():

@@ -1,4 +1,4 @@
-"""On what a run ran: code revision, package versions, hardware. No user, host or home folder names."""
+"""What a run ran on: code, interpreter, packages, processor, graphics. Nothing that names a person or a host."""
 
 from __future__ import annotations
 
@@ -7,65 +7,90 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "rerankbench", "torch", "transformers", "tokenizers", "peft", "trl", "accelerate", "bm25s", "rank-bm25",
-    "ir_datasets", "ranx", "numpy", "scipy", "numba", "mlflow", "hydra-core", "omegaconf", "vllm",
-)  # fmt: skip
+import rerankbench
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "peft", "trl", "safetensors", "gguf",
+             "bm25s", "rank-bm25", "PyStemmer", "ir_datasets", "ranx", "numba", "numpy", "scipy", "hydra-core",
+             "omegaconf", "mlflow")  # fmt: skip
+_FLAGS = {
+    "avx2": "avx2",
+    "avx512f": "avx512f",
+    "avx512_vnni": "avx512_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "amx_tile": "amx",
+}
 
 
 def environment() -> dict[str, Any]:
-    """Git revision, Python, platform, packages, CPU, memory and GPUs (where torch is loaded already)."""
+    """JSON values: versions, git state of the code, processor with what it can do, memory, graphics processors."""
     return {
-        "git": _git(),
+        "rerankbench": rerankbench.__version__,
+        "git": _git(Path(__file__).resolve().parent),
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),
+        "memory_mb": _memory_mb(),
         "gpus": _gpus(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
 
 
-def _git() -> dict[str, Any] | None:
-    """The revision of the checkout that this package runs from; None for an installed copy."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Revision and whether tracked files differ from it; None outside a checkout of this package."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        return {"revision": run("rev-parse", "HEAD"), "dirty": bool(run("status", "--porcelain", "-uno"))}
+        # An installed package may lie inside a checkout of something else: only ours counts.
+        if not git("ls-files", "--", "environment.py"):
+            return None
+        revision = git("rev-parse", "HEAD")
+        return {"revision": revision, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def _cpu() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    model = re.search(r"model name\s*:\s*(.+)", text)
-    flags = set(re.findall(r"\b(avx2|avx512f|avx512_bf16|amx_tile|amx_bf16)\b", text))
+    text = _read("/proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    present = set(flags[1].split()) if flags else set()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "model": model[1] if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "flags": sorted(flags),
+        "model": model[1].strip() if model else platform.processor() or platform.machine(),
+        "cores": usable,
+        "flags": [name for flag, name in _FLAGS.items() if flag in present],
     }
 
 
+def _memory_mb() -> int | None:
+    found = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return int(found[1]) // 1024 if found else None
+
+
 def _gpus() -> list[str]:
+    """Names of the graphics processors, if torch is loaded anyway."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return [str(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

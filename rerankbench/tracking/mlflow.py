@@ -1,158 +1,220 @@
-"""MLflow: an index of run folders. Everything logged is read from the folder, so it can be rebuilt at any time."""
+"""MLflow as an index of run folders: everything logged is read from the folder, so the index can be rebuilt from it."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import logging
+import math
 import os
 import re
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rerankbench.store import content_hash
-from rerankbench.tracking.config_record import config_hash, flat
-from rerankbench.tracking.run_folder import FILES, read_config, read_json
+from rerankbench.errors import ConfigError
+from rerankbench.store import content_hash, write_atomically
+from rerankbench.tracking.config_record import as_text, config_hash, flat, without_user_info
+from rerankbench.tracking.run_folder import read_config, read_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger("rerankbench")
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
-MAX_PARAM = 6000  # MLflow's own bound
-FOLDER_TAG = "rerankbench.run_folder"
-
-
-def metric_name(measure: str) -> str:
-    """`ndcg@10` -> `ndcg_10`: MLflow forbids @ in names. `measure_name` is the way back."""
-    return re.sub(r"@(\d+)$", r"_\1", measure)
-
-
-def measure_name(metric: str) -> str:
-    """`ndcg_10` -> `ndcg@10`."""
-    return re.sub(r"_(\d+)$", r"@\1", metric)
+MAX_PARAM, MAX_PARAMS_A_CALL, MAX_METRICS_A_CALL, MAX_DIGEST = 6_000, 100, 1_000, 32  # MLflow refuses more
+ID_TAG = "rerankbench.id"
+ID_FILE = ".mlflow.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLflow:
-    """A tracking store (uri: null is a SQLite file under runs/) and the experiment in it."""
+    """Where the index is kept. uri: a tracking store or server; None is a SQLite file under `runs/`."""
 
     uri: str | None = None
     experiment: str = "rerankbench"
 
     def log(self, folder: Path) -> None:
-        """Index a finished run folder; again, its entry is renewed. A failure is a warning: the folder is the truth."""
-        _quiet()
-        try:
-            self._log(folder)
-        except Exception as error:  # a tracking server's trouble must not cost a finished run
-            first = (str(error).splitlines() or [""])[0]
-            log.warning(
-                "MLflow at %s failed (%s: %s); the run folder is complete", self._uri, type(error).__name__, first
-            )
+        """Index a finished run folder; a folder that is there already is updated.
 
-    @property
-    def _uri(self) -> str:
-        return re.sub(r"(?<=://)[^/@\s]+@", "", self.uri or DEFAULT_URI)
-
-    def _log(self, folder: Path) -> None:
-        from mlflow import MlflowClient
-        from mlflow.entities import Metric, Param, RunTag
-
+        Never raises an error of MLflow's: the run folder is complete without it, so a warning has to do.
+        """
         uri = self.uri or DEFAULT_URI
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _calm()
+            with _alone(uri):
+                self._log(uri, folder)
+        except Exception as error:
+            reason = without_user_info((str(error).strip() or type(error).__name__).splitlines()[0])
+            log.warning("not in MLflow (%s): %s; the run folder is complete", without_user_info(uri), reason)
+
+    def _log(self, uri: str, folder: Path) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+
+        config, environment = read_config(folder), read_json(folder, "environment.json")
+        params = {metric_name(key): as_text(value)[:MAX_PARAM] for key, value in flat(config).items()}
+        ended = int((folder / "metrics.json").stat().st_mtime * 1000)
+
         client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(self.experiment)
-        if experiment:
-            identifier = experiment.experiment_id
-        else:
-            artifacts = folder.parent if uri != DEFAULT_URI else Path("runs")
-            location = (artifacts / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
-            identifier = client.create_experiment(self.experiment, artifact_location=location)
-        config = read_config(folder) or {}
-        place = str(folder.resolve())
-        for old in client.search_runs([identifier], f"tags.`{FOLDER_TAG}` = '{place}'"):
-            client.delete_run(old.info.run_id)
-        tags = {
-            FOLDER_TAG: place,
-            "rerankbench.config_hash": config_hash(config),
-            "mlflow.source.name": "rerankbench",
-            **_tags(folder),
-        }
-        run = client.create_run(identifier, run_name=str(config.get("name") or folder.name), tags=tags)
-        run_id = run.info.run_id
-        params = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat(config).items()]
-        for start in range(0, len(params), 100):
-            client.log_batch(run_id, params=params[start : start + 100])
-        metrics = [Metric(name, value, 0, 0) for name, value in _metrics(folder)]
-        for start in range(0, len(metrics), 1000):
-            client.log_batch(run_id, metrics=metrics[start : start + 1000], tags=[RunTag("schema", "1")])
-        self._log_dataset(client, run_id, folder)
-        for name in (*FILES, "log.txt"):
-            if (folder / name).is_file():
-                client.log_artifact(run_id, str(folder / name))
-        client.log_table(run_id, _table(folder), "per_query.json")
-        client.set_terminated(run_id, "FINISHED")
+        run_id = self._run_id(client, _experiment(client, uri, self.experiment), folder, params, ended)
+        for part in _parts([Param(key, value) for key, value in params.items()], MAX_PARAMS_A_CALL):
+            client.log_batch(run_id, params=part)
+        for part in _parts([Metric(k, v, ended, 0) for k, v in _metrics(folder)], MAX_METRICS_A_CALL):
+            client.log_batch(run_id, metrics=part)
+        for key, value in _tags(folder, config, environment).items():
+            client.set_tag(run_id, key, value)
+        _log_dataset(client, run_id, environment.get("benchmark") or {})
+        for file in sorted(folder.iterdir()):
+            if file.is_file() and not file.name.startswith("."):
+                client.log_artifact(run_id, str(file))
+        client.set_terminated(run_id, "FINISHED", ended)
 
-    def _log_dataset(self, client: Any, run_id: str, folder: Path) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def _run_id(
+        self, client: MlflowClient, experiment: str, folder: Path, params: Mapping[str, str], ended: int
+    ) -> str:
+        """The MLflow run of this folder, made if it is new.
 
-        benchmark = read_json(folder, "environment.json").get("benchmark", {})
-        dataset = Dataset(
-            name=str(benchmark.get("name", "benchmark"))[:500],
-            digest=str(benchmark.get("fingerprint") or content_hash(benchmark))[:32],
-            source_type="rerankbench",
-            source=str(benchmark.get("description", ""))[:6000],
-        )
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "eval")])])
+        MLflow never changes a param; where one differs (the folder was used anew with `force`) a new run takes over.
+        """
+        identity = _identity(folder)
+        found: list[Run] = list(client.search_runs([experiment], f"tags.`{ID_TAG}` = '{identity}'"))
+        for run in found:
+            if run.data.params == params:
+                return str(run.info.run_id)
+            client.delete_run(run.info.run_id)
+        began = min(ended, int((folder / "config.yaml").stat().st_mtime * 1000))
+        name = folder.name
+        return str(client.create_run(experiment, began, {ID_TAG: identity}, run_name=name).info.run_id)
 
 
 def ui_command(uri: str | None, host: str, port: int) -> list[str]:
-    """The command that serves MLflow's dashboard on the store."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri or DEFAULT_URI]
-    return [*command, "--host", host, "--port", str(port)]
+    """The command that serves MLflow's page on the store; run it with this process's environment.
+
+    Raises ConfigError when the store is a server, which has its own page.
+    """
+    uri = uri or DEFAULT_URI
+    if uri.startswith(("http://", "https://")):
+        raise ConfigError("tracking.uri", f"{without_user_info(uri)} is a server: open it in a browser")
+    _calm()
+    if file := _sqlite_file(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
 
 
-def _tags(folder: Path) -> dict[str, str]:
-    environment = read_json(folder, "environment.json")
-    git = environment.get("git") or {}
-    tags = {"mlflow.source.git.commit": git.get("revision"), "version": environment["packages"].get("rerankbench")}
-    chosen = {f"option.{group.replace('@', '.')}": option for group, option in environment.get("choices", {}).items()}
-    return {key: str(value) for key, value in {**tags, **chosen}.items() if value}
+def metric_name(name: str) -> str:
+    """A measure's or key's name as MLflow accepts it: `ndcg@10` → `ndcg_10`."""
+    return re.sub(r"[^\w.\- :/]", "_", re.sub(r"@(\d+)$", r"_\1", name))[:250]
+
+
+def measure_name(name: str) -> str:
+    """The measure that `metric_name` made this of: `ndcg_10` → `ndcg@10`."""
+    return re.sub(r"_(\d+)$", r"@\1", name)
 
 
 def _metrics(folder: Path) -> Iterator[tuple[str, float]]:
-    """Names are the same in every run, or comparing runs in the dashboard falls apart."""
-    record = read_json(folder, "metrics.json")
-    for measure, values in record["measures"].items():
-        name = metric_name(measure)
-        yield f"first_stage/{name}", values["first_stage"]
-        yield f"test/{name}", values["reranked"]
-        yield f"difference/{name}", values["difference"]
-        yield f"p_randomization/{name}", values["p_randomization"]
-    yield "first_stage/judged_10", record["judged@10"]["first_stage"]
-    yield "test/judged_10", record["judged@10"]["reranked"]
-    for name, count in record["missing"].items():
-        yield f"missing/{name}", float(count)
-    for key, value in flat(read_json(folder, "cost.json")).items():
-        if isinstance(value, int | float) and key != "schema":
-            yield f"cost/{key.replace('.', '/')}", float(value)
+    """The same names in every run, grouped by what stands before the slash."""
+    record, cost = read_json(folder, "metrics.json"), read_json(folder, "cost.json")
+    groups = {"first_stage": "first_stage", "reranked": "test", "difference": "difference",
+              "p_ttest": "p_ttest", "p_randomization": "p_randomization"}  # fmt: skip
+    values: dict[str, Any] = {}
+    for measure, row in {**record["measures"], "judged@10": record["judged@10"]}.items():
+        values.update({f"{groups[key]}/{metric_name(measure)}": value for key, value in row.items() if key in groups})
+    values.update({f"missing/{metric_name(key)}": value for key, value in record["missing"].items()})
+    values.update({f"cost/{metric_name(key.replace('.', '/'))}": v for key, v in flat(cost).items() if key != "schema"})
+    for key, value in values.items():
+        if isinstance(value, int | float) and math.isfinite(value):
+            yield key, float(value)
 
 
-def _table(folder: Path) -> Mapping[str, list[str | float]]:
-    lines = (folder / "per_query.csv").read_text(encoding="utf-8").splitlines()
-    import csv
+def _tags(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
+    git = environment.get("git") or {}
+    tags = {
+        "rerankbench.run_folder": str(folder),
+        "rerankbench.config_hash": config_hash(config),
+        "rerankbench.version": environment.get("rerankbench"),
+        "mlflow.source.name": "rerankbench",
+        "mlflow.source.git.commit": git.get("revision"),
+        "rerankbench.git_dirty": git.get("dirty"),
+        **{metric_name(group.replace("@", "/")): option for group, option in environment.get("choices", {}).items()},
+    }
+    return {key: as_text(value) for key, value in tags.items() if value is not None}
 
-    rows = list(csv.DictReader(lines))
-    text = ("query", "measure")
-    return {key: [row[key] if key in text else float(row[key]) for row in rows] for key in rows[0]} if rows else {}
+
+def _log_dataset(client: MlflowClient, run_id: str, benchmark: Mapping[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=str(benchmark.get("name") or "benchmark")[:500],
+        digest=str(benchmark.get("fingerprint") or content_hash(benchmark))[:MAX_DIGEST],
+        source_type="rerankbench",
+        source=json.dumps(benchmark.get("description") or {}, ensure_ascii=False, sort_keys=True),
+    )
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "eval")])])
 
 
-def _quiet() -> None:
-    """MLflow and its migrations talk a lot, and wait long for a dead server; both are cut short here."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("mlflow", "alembic"):
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's id; it is made if it is new, its artifacts beside the database where that is a file."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    file = _sqlite_file(uri)
+    location = (file.parent / "mlartifacts").resolve().as_uri() if file else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another process was first
+            return str(found.experiment_id)
+        raise
+
+
+def _identity(folder: Path) -> str:
+    """What the folder is called in every index, wherever it is moved."""
+    path = folder / ID_FILE
+    if not path.exists():
+        write_atomically(path, json.dumps({"schema": 1, "id": uuid.uuid4().hex}) + "\n")
+    return str(read_json(folder, ID_FILE)["id"])
+
+
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time for a SQLite file: several that set up a fresh one at once break each other's set-up."""
+    file = _sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _calm() -> None:
+    """Short waits for a dead server, no telemetry, no chatter; what the user has set stays."""
+    for name, value in {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""No tracking: the run folder is the record."""
+"""No tracking: the run folder is all there is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class NoTracking:
-    """Imports and writes nothing."""
+    """Logs nothing."""
 
     def log(self, folder: Path) -> None:
-        """Nothing to do."""
+        """Do nothing."""

@@ -1,4 +1,7 @@
-"""The run folder: the truth about a run. Everything else, MLflow included, can be rebuilt from it."""
+"""The run folder: all there is to know about a run, in plain files. It is the truth; everything else is an index of it.
+
+`metrics.json` is written last, so a folder that has it is finished. A lock keeps a second process out.
+"""
 
 from __future__ import annotations
 
@@ -7,171 +10,211 @@ import fcntl
 import io
 import json
 import logging
-import traceback
+import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.errors import ConfigError, DataError, UserError
+from rerankbench.evaluation.measures import strictly_decreasing
 from rerankbench.store import write_atomically
-from rerankbench.tracking.config_record import UNHASHED, config_hash, flat
+from rerankbench.tracking.config_record import config_hash, differing_keys
 from rerankbench.types import Run
 
 SCHEMA = 1
-FILES = ("metrics.json", "run.trec", "per_query.csv", "cost.json", "environment.json", "profile.txt", "config.yaml")
-
 log = logging.getLogger("rerankbench")
 
-
-def default_run_dir(root: Path, name: str, now: datetime) -> Path:
-    """runs/<date>/<time>-<name>, with a number behind it if that exists."""
-    base = root / now.strftime("%Y-%m-%d") / f"{now.strftime('%H%M%S')}-{name}"
-    found, number = base, 2
-    while found.exists():
-        found, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return found
+FILES = ("metrics.json", "config.yaml", "run.trec", "per_query.csv", "cost.json", "environment.json", "log.txt",
+         "profile.txt")  # fmt: skip
+"""What a run folder may hold of a run, the mark of being finished first."""
 
 
 class RunFolder:
-    """A locked run folder; use it in a `with` block. `metrics.json` is written last: its presence means finished."""
+    """A run folder held open for writing: `with RunFolder(path, config, force) as folder: …`.
 
-    def __init__(self, path: Path, config: dict[str, Any], force: bool = False) -> None:
-        """Raises ConfigError if a live process uses the folder, or if it holds something else."""
+    config: the resolved configuration (`config_record.resolved`). force: start anew in a folder that holds a run,
+    whatever its configuration. Raises ConfigError when the folder is in use, holds a run with another configuration,
+    or holds files that are no run.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], force: bool = False) -> None:
         self.path = path
-        self.config = config
-        occupied = path.exists() and any(path.iterdir()) if not path.is_file() else True
-        if occupied and not (path / "config.yaml").is_file() and not (path / ".lock").is_file():
-            raise ConfigError("run_dir", f"{path} exists and is no run folder")
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[str] = (path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise ConfigError("run_dir", f"{path} is in use by a running process") from None
-        try:
-            self._adopt(force)
-        except BaseException:
-            self._lock.close()
-            raise
-
-    def _adopt(self, force: bool) -> None:
-        if force:
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
-        there = read_config(self.path)
-        if there is not None and config_hash(there) != config_hash(self.config):
-            mine, old = flat(self.config), flat(there)
-            keys = [k for k in sorted({*mine, *old}) if mine.get(k) != old.get(k) and k.split(".")[0] not in UNHASHED]
-            shown = ", ".join(f"{k} ({old.get(k)!r} there)" for k in keys[:4]) + (" …" if len(keys) > 4 else "")
-            raise ConfigError(
-                "run_dir", f"{self.path} holds another run; it differs in {shown}; force=true replaces it"
-            )
-        self.finished = there is not None and (self.path / "metrics.json").is_file()
-        if not self.finished:
-            header = f"# The configuration of this run, fully resolved. schema: {SCHEMA}\n"
-            text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True, width=120)
-            write_atomically(self.path / "config.yaml", header + text)
+        self.config = dict(config)
+        self.force = force
+        self.finished = False
+        self._lock: int | None = None
+        self._handler: logging.Handler | None = None
 
     def __enter__(self) -> RunFolder:
-        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(self._handler)
+        _refuse_foreign(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+        except OSError as error:
+            raise ConfigError("run_dir", f"cannot write to {self.path}: {error.strerror}") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self._unlock()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, UserError):
-            self._note(f"stopped: {error}")
-        elif error is not None:
-            self._note("stopped:\n" + "".join(traceback.format_exception(kind, error, trace)))
-        log.removeHandler(self._handler)
-        self._handler.close()
-        self._lock.close()
+        if self._handler is not None:
+            if error is not None:
+                # Only for the file: the command line says in its own words what a person should see.
+                message = f"stopped: {error}" if isinstance(error, UserError) else "stopped"
+                shown = None if isinstance(error, UserError) else (type(error), error, trace)
+                self._handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, message, (), shown))
+            log.removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+        self._unlock()
 
-    def _note(self, text: str) -> None:
-        """Into log.txt alone: the command line says it in its own words."""
-        self._handler.emit(log.makeRecord(log.name, logging.ERROR, "", 0, text, (), None))
-
-    def write_json(self, name: str, record: Mapping[str, Any]) -> None:
-        """A JSON record with its schema. Raises ValueError for NaN and infinities, which JSON does not have."""
-        text = json.dumps({"schema": SCHEMA, **record}, indent=2, ensure_ascii=False, allow_nan=False)
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write a record as JSON, with its schema. Raises ValueError for nan and infinity."""
+        text = json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
 
     def write_run(self, run: Run, tag: str) -> None:
-        """run.trec: query, Q0, document, rank from 1, score, tag.
+        """Write `run.trec`: query, Q0, document, rank from 1, score, tag; scores strictly decrease.
 
-        Scores are written as strictly decreasing float32 numbers, tied ones a hair apart, so that trec_eval, which
-        reads float32 and breaks ties by document id, sees the order that was measured.
+        White space in an id becomes percent-encoded: the format's columns are separated by it.
         """
+        import numpy as np
+
         lines = []
         for query, ranking in run.items():
             scores = strictly_decreasing([score for _, score in ranking])
             for rank, ((document, _), score) in enumerate(zip(ranking, scores, strict=True), 1):
-                lines.append(f"{_word(query)} Q0 {_word(document)} {rank} {score} {_word(tag)}\n")
+                lines.append(f"{_word(query)} Q0 {_word(document)} {rank} {np.float32(score)!s} {_word(tag)}\n")
         write_atomically(self.path / "run.trec", "".join(lines))
 
     def write_per_query(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """per_query.csv: one row for each query and measure."""
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        """Write `per_query.csv`: one row a query and measure."""
+        table = io.StringIO()
+        writer = csv.DictWriter(
+            table, ["query", "measure", "first_stage", "reranked", "difference"], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.path / "per_query.csv", buffer.getvalue())
+        write_atomically(self.path / "per_query.csv", table.getvalue())
+
+    def _prepare(self) -> None:
+        if self.force:
+            for name in FILES:  # metrics.json first: from then on the folder is unfinished
+                (self.path / name).unlink(missing_ok=True)
+        elif (self.path / "config.yaml").exists():
+            held = read_config(self.path)
+            if config_hash(held) != config_hash(self.config):
+                keys = differing_keys(held, self.config)
+                shown = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
+                raise ConfigError(
+                    "run_dir", f"{self.path} holds a run with another {shown}; choose another folder, or force=true"
+                )
+            self.finished = _is_finished(self.path)
+        if self.finished:
+            return
+        comment = f"# The configuration of this run, resolved (rerankbench config, schema {SCHEMA})\n"
+        write_atomically(self.path / "config.yaml", comment + OmegaConf.to_yaml(OmegaConf.create(self.config)))
+        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self._handler)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
-def strictly_decreasing(scores: Sequence[float]) -> list[str]:
-    """The scores as shortest float32 texts, each below the one before. Raises ValueError for NaN, infinity or disorder."""
-    import numpy as np
-
-    texts: list[str] = []
-    last = np.float32(np.inf)
-    previous = float("inf")
-    for score in scores:
-        if not np.isfinite(score) or score > previous:
-            raise ValueError(f"scores must be finite and never increase, got {score} after {previous}")
-        previous = score
-        value = np.float32(np.clip(score, -3e38, 3e38))
-        if not value < last:
-            value = np.nextafter(last, np.float32(-np.inf))
-        last = value
-        texts.append(str(value))
-    return texts
+def default_run_dir(root: Path, name: str, now: datetime) -> Path:
+    """`root/<date>/<time>-<name>`, with a number after it where that exists already."""
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "run"
+    first = root / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{safe}"
+    path, number = first, 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return path
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A record of a run folder. Raises DataError if it is missing, broken, or of a newer schema."""
+    """A JSON record of a run folder. Raises DataError when it is absent, broken, or of a newer rerankbench."""
     path = folder / name
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(path, "no such record; is this the folder of a finished run?") from None
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise DataError(path, f"is not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("schema", 1) > SCHEMA:
-        raise DataError(path, f"written by a newer rerankbench (schema > {SCHEMA}); upgrade")
+        raise DataError(path, f"is not valid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise DataError(path, "is no record (a JSON object was expected)")
+    schema = data.get("schema", 1)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise DataError(path, f"written by a newer rerankbench (schema {schema} > {SCHEMA}); upgrade")
     return data
 
 
-def read_config(folder: Path) -> dict[str, Any] | None:
-    """The recorded configuration; None if there is none. Raises DataError if it cannot be read."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return None
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run folder as it is written there, unresolved. Raises DataError when there is none."""
+    import yaml
+
+    file = path / "config.yaml"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise DataError(path, f"is not YAML: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(path, "holds no configuration")
-    return found
+        config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except OSError as error:
+        raise DataError(file, f"cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise DataError(file, f"is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise DataError(file, "is no configuration")
+    return {str(key): value for key, value in config.items()}
+
+
+def _is_finished(path: Path) -> bool:
+    if not (path / "metrics.json").exists():
+        return False
+    try:
+        return "measures" in read_json(path, "metrics.json")
+    except DataError as error:
+        if "newer" in str(error):
+            raise
+        log.warning("%s; running again", error)
+        return False
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A folder with files but without a configuration is somebody's, not a run's."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError("run_dir", f"{path} is a file, not a folder")
+    if not path.is_dir() or (path / "config.yaml").exists():
+        return
+    foreign = sorted(
+        entry.name for entry in path.iterdir() if entry.name not in FILES and not entry.name.startswith(".")
+    )
+    if foreign:
+        raise ConfigError("run_dir", f"{path} is no run folder: it holds {foreign[0]!r}; choose an empty or new one")
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock, which ends with the process however that ends."""
+    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ConfigError("run_dir", f"{path} is in use by another process") from None
+    except OSError as error:  # some network file systems have no locks
+        log.warning("%s: cannot be locked (%s); let no other process write there", path, error.strerror)
+    return handle
 
 
 def _word(text: str) -> str:
-    """TREC columns are separated by white space, so an id may hold none: it is percent-encoded where it does."""
     return "".join(f"%{ord(c):02X}" if c.isspace() else c for c in text) or "-"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def show(folder: Path, console: Console | None = None) -> None:
     """Print first stage and reranked side by side, with the tests, the cost, and where the folder is."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -20,10 +21,10 @@ def show(folder: Path, console: Console | None = None) -> None:
     metrics, cost = read_json(folder, "metrics.json"), read_json(folder, "cost.json")
     benchmark = read_json(folder, "environment.json").get("benchmark", {})
     title = f"{benchmark.get('name', '')} {benchmark.get('split', '')}: {metrics['queries']} queries".strip()
-    table = Table(title=title, title_justify="left")
-    table.add_column("measure")
-    for column in ("first stage", "reranked", "difference", "95 % interval", "p (t)", "p (rand.)"):
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("measure", no_wrap=True)
+    for column in ("first", "reranked", "diff.", "95 % interval", "p (t)", "p (rand.)"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, row in metrics["measures"].items():
         low, high = row["ci95"]
         numbers = (f"{row['first_stage']:.4f}", f"{row['reranked']:.4f}", f"{row['difference']:+.4f}")
@@ -41,10 +42,10 @@ def show(folder: Path, console: Console | None = None) -> None:
         soft_wrap=True,
     )
     if odd := {name: count for name, count in metrics["missing"].items() if count}:
-        counted = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
+        counted = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in odd.items())
         console.print(f"counted: {counted}", soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
 
 
 def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,160 @@
+"""`rerankbench eval` as a user runs it, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import QUERIES, TEXTS, rerankbench
+
+FILES = {"config.yaml", "run.trec", "metrics.json", "per_query.csv", "cost.json", "environment.json", "log.txt"}
+
+
+def _eval(tiny: Path, *words: str, run_dir: str = "out") -> subprocess.CompletedProcess[str]:
+    fixed = ["benchmark=local", f"benchmark.path={tiny}", "tracking=none", f"run_dir={run_dir}"]
+    return rerankbench("eval", *fixed, *words, cwd=tiny.parent)
+
+
+def test_the_record_is_complete_and_a_permutation(tiny: Path) -> None:
+    done = _eval(tiny, "reranker=oracle")
+    assert done.returncode == 0, done.stderr
+    assert "ndcg@10" in done.stdout
+    assert "out" in done.stdout
+    folder = tiny.parent / "out"
+    assert {file.name for file in folder.iterdir()} >= FILES
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["schema"], metrics["queries"]) == (1, len(QUERIES))
+    assert metrics["measures"]["ndcg@10"]["reranked"] == pytest.approx(1.0)
+    assert set(metrics["measures"]["map"]) == {
+        "first_stage", "reranked", "difference", "ci95", "p_ttest", "p_randomization",
+    }  # fmt: skip
+    rows = [line.split() for line in (folder / "run.trec").read_text().splitlines()]
+    for query in QUERIES:
+        own = [row for row in rows if row[0] == query]
+        assert [int(row[3]) for row in own] == list(range(1, len(own) + 1))
+        assert all(float(a[4]) > float(b[4]) for a, b in zip(own, own[1:], strict=False))
+        assert {row[2] for row in own} <= TEXTS.keys()
+    cost = json.loads((folder / "cost.json").read_text())
+    assert {"requests", "forward_passes", "prompt_tokens", "generated_tokens", "cache_hits", "parse_failures"} <= set(
+        cost
+    )
+    assert {"retrieve", "rerank", "measure", "total"} <= set(cost["seconds"])
+
+
+def test_two_processes_write_the_same_run_to_the_byte(tiny: Path) -> None:
+    words = ("reranker=oracle", "reranker.scorer.noise=0.5")
+    for name in ("one", "two"):
+        done = _eval(tiny, *words, f"store.dir={name}-store", run_dir=name)
+        assert done.returncode == 0, done.stderr
+    for file in ("run.trec", "metrics.json", "per_query.csv"):
+        assert (tiny.parent / "one" / file).read_bytes() == (tiny.parent / "two" / file).read_bytes()
+
+
+def test_a_finished_run_is_not_run_again_and_another_is_refused(tiny: Path) -> None:
+    assert _eval(tiny, "reranker=oracle").returncode == 0
+    run = tiny.parent / "out" / "run.trec"
+    before = run.stat().st_mtime_ns
+    again = _eval(tiny, "reranker=oracle")
+    assert again.returncode == 0
+    assert "ndcg@10" in again.stdout
+    assert run.stat().st_mtime_ns == before
+    other = _eval(tiny, "reranker=oracle", "reranker.depth=1")
+    assert other.returncode == 2
+    assert "reranker.depth" in other.stderr
+    assert run.stat().st_mtime_ns == before
+    forced = _eval(tiny, "reranker=oracle", "reranker.depth=1", "force=true")
+    assert forced.returncode == 0, forced.stderr
+    assert run.stat().st_mtime_ns > before
+
+
+def test_no_tracking_imports_no_mlflow_and_identity_no_torch(tiny: Path) -> None:
+    words = ["eval", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "reranker=identity"]
+    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.parent, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert not {"mlflow", "torch", "transformers"} & loaded
+
+
+def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: Path) -> None:
+    mine = tiny.parent / "mine"
+    (mine / "reranker").mkdir(parents=True)
+    (mine / "shortest.py").write_text(
+        "from dataclasses import dataclass, field\n"
+        "from typing import ClassVar\n"
+        "from rerankbench.rerankers.requests import Pointwise, Usage\n\n"
+        "@dataclass(kw_only=True)\n"
+        "class Shortest:\n"
+        "    answers: ClassVar[type] = Pointwise\n"
+        "    weight: float = 1.0\n"
+        "    usage: Usage = field(init=False, default_factory=Usage)\n\n"
+        "    def answer(self, requests):\n"
+        "        return [-self.weight * len(r.candidate.document.text) for r in requests]\n\n"
+        "    def fingerprint(self):\n"
+        "        return None\n"
+    )
+    (mine / "reranker" / "shortest.yaml").write_text(
+        "# Shorter documents first, for a test\n"
+        "defaults:\n  - strategy: pointwise\n"
+        "_target_: rerankbench.rerankers.reranker.Reranker\n"
+        "depth: null\n"
+        "scorer:\n  _target_: shortest.Shortest\n  weight: 1.0\n"
+    )
+    done = _eval(tiny, "--config-dir", str(mine), "reranker=shortest")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in (tiny.parent / "out" / "run.trec").read_text().splitlines()]
+    lengths = [len(TEXTS[row[2]]) for row in rows if row[0] == "q1"]
+    assert lengths == sorted(lengths)
+    assert len(lengths) > 1
+    typo = _eval(tiny, "--config-dir", str(mine), "reranker=shortest", "reranker.scorer.wieght=2", run_dir="x")
+    assert typo.returncode == 2
+    assert "did you mean 'reranker.scorer.weight'?" in typo.stderr
+    assert "Shorter documents first" in rerankbench("ls", "reranker", "--config-dir", str(mine), cwd=tiny.parent).stdout
+
+
+def test_a_folder_in_use_is_refused(tiny: Path) -> None:
+    import fcntl
+
+    folder = tiny.parent / "out"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = _eval(tiny, "reranker=oracle")
+    assert done.returncode == 2
+    assert "run_dir: " in done.stderr
+
+
+def test_a_sweep_runs_every_combination(tiny: Path) -> None:
+    words = ["eval", "-m", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "reranker=identity,oracle"]
+    done = rerankbench(*words, cwd=tiny.parent)
+    assert done.returncode == 0, done.stderr
+    folders = list((tiny.parent / "runs" / "sweeps").iterdir())
+    assert len(folders) == 2
+    assert all((folder / "metrics.json").is_file() for folder in folders)
+
+
+def test_an_interrupt_ends_with_130(tiny: Path) -> None:
+    words = ["eval", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "--config-dir", "slow"]
+    slow = tiny.parent / "slow"
+    (slow / "retriever").mkdir(parents=True)
+    (slow / "sleeper.py").write_text(
+        "import time\nfrom dataclasses import dataclass\n\n@dataclass\nclass Sleeper:\n"
+        "    def retrieve(self, benchmark, store):\n        open('asleep', 'w').close()\n        time.sleep(60)\n\n"
+        "    def fingerprint(self):\n        return 'x'\n"
+    )
+    (slow / "retriever" / "sleeper.yaml").write_text("# Sleeps, for a test\n_target_: sleeper.Sleeper\n")
+    command = [sys.executable, "-m", "rerankbench", *words, "retriever=sleeper", "reranker=identity"]
+    with subprocess.Popen(command, cwd=tiny.parent, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while not (tiny.parent / "asleep").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr is not None
+        assert "interrupted" in process.stderr.read()

@@ -1,0 +1,50 @@
+"""Every option file composes, and says in its first comment line what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rerankbench.compose import checked_config, compose
+from rerankbench.listing import conf_folder, description, groups
+
+GIVEN = {"run_file": ["retriever.path=x"], "hub": ["model.path=x"], "path": ["model.path=x"]}
+"""What an option cannot do without."""
+
+
+def _options() -> list[tuple[str, str, Path]]:
+    return [(group, name, file) for group, options in groups().items() for name, file in options.items()]
+
+
+@pytest.mark.parametrize(("group", "name", "file"), _options(), ids=lambda value: str(value).rpartition("/")[2])
+def test_every_option_composes(group: str, name: str, file: Path) -> None:
+    overrides = [f"{group}={name}", *GIVEN.get(name, [])]
+    if group.startswith("reranker/"):
+        overrides.insert(0, "reranker=identity" if name == "identity" else "reranker=oracle")
+    composed = compose("eval", overrides)
+    assert composed.choices[group] == name
+    assert checked_config("eval", composed.config)
+
+
+@pytest.mark.parametrize("file", sorted(conf_folder().rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_file_says_what_it_is(file: Path) -> None:
+    assert len(description(file)) > 15
+    lines = file.read_text(encoding="utf-8").splitlines()
+    package = [number for number, line in enumerate(lines) if line.startswith("# @package")]
+    assert package in ([], [0]), "Hydra reads the package line only on top"
+
+
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_the_primary_configurations_compose(command: str) -> None:
+    assert compose(command, []).config.seed == 0
+
+
+def test_a_size_may_set_values_and_the_command_line_still_wins() -> None:
+    config = compose("eval", ["size=small", "reranker.depth=7"]).config
+    assert (config.benchmark.queries, config.reranker.depth) == (50, 7)
+
+
+def test_a_reranker_may_bring_its_model_and_the_command_line_still_wins() -> None:
+    assert compose("eval", ["reranker=cross_encoder"]).choices["model"] == "ms_marco_minilm"
+    assert compose("eval", ["reranker=cross_encoder", "model=minilm"]).choices["model"] == "minilm"

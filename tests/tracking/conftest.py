@@ -1,0 +1,16 @@
+"""A finished run folder, small and with every file."""
+
+from pathlib import Path
+
+import pytest
+from toy_run import CONFIG, fill
+
+from rerankbench.tracking.run_folder import RunFolder
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "2026-01-02" / "03-04-05-toy"
+    with RunFolder(path, CONFIG) as folder:
+        fill(folder)
+    return path
