@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_record_is_complete_and_a_permutation(tiny: Path) -> None:
     for query in QUERIES:
         own = [row for row in rows if row[0] == query]
         assert [int(row[3]) for row in own] == list(range(1, len(own) + 1))
-        assert all(float(a[4]) > float(b[4]) for a, b in zip(own, own[1:], strict=False))
+        assert all(float(a[4]) > float(b[4]) for a, b in pairwise(own))
         assert {row[2] for row in own} <= TEXTS.keys()
     cost = json.loads((folder / "cost.json").read_text())
     assert {"requests", "forward_passes", "prompt_tokens", "generated_tokens", "cache_hits", "parse_failures"} <= set(
@@ -76,9 +77,9 @@ def test_a_finished_run_is_not_run_again_and_another_is_refused(tiny: Path) -> N
 
 def test_no_tracking_imports_no_mlflow_and_identity_no_torch(tiny: Path) -> None:
     words = ["eval", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "reranker=identity"]
-    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules, file=sys.stderr)"
+    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tiny.parent, capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not {"mlflow", "torch", "transformers"} & loaded
 
 

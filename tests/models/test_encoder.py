@@ -1,4 +1,4 @@
-"""Batches within the budget, inputs exactly as the tokenizer itself builds them, scores as sentence-transformers gives."""
+"""Batches within the budget; scores as sentence-transformers gives them."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def test_the_document_is_cut_and_the_query_kept(headed: dict[int, str]) -> None:
     query = Query("q", "what does this return")
     long = [Pointwise(query, Candidate(Document(str(i), "token " * 100 + end), i, 0.0)) for i, end in enumerate("ab")]
     first, second = scorer.answer(long)
-    assert first == second
+    assert first == pytest.approx(second, abs=1e-5)
     assert scorer.usage.truncated_inputs == 2
     other = Pointwise(Query("q", "something else entirely"), long[0].candidate)
-    assert scorer.answer([other])[0] != first
+    assert scorer.answer([other])[0] != pytest.approx(first, abs=1e-4)
 
 
 def test_bi_encoder_equals_sentence_transformers(minilm: Model) -> None:
