@@ -143,7 +143,7 @@ def _check_paradigm(reranker: Mapping[str, Any]) -> None:
     asks = class_attribute(find(str(strategy["_target_"]), "reranker.strategy"), "asks")
     if asks in (None, "None"):
         if isinstance(scorer, Mapping):
-            raise ConfigError("reranker.scorer", "takes no scorer: the strategy asks nothing (reranker=identity has none)")
+            raise ConfigError("reranker.scorer", "takes no scorer: the strategy asks nothing")
         return
     if not isinstance(scorer, Mapping):
         raise ConfigError("reranker.scorer", f"must be given: the strategy asks {asks} requests")

@@ -70,6 +70,8 @@ class BenchmarkOptions:
             raise ConfigError("benchmark.queries", f"must be at least 1, or null for all; got {self.queries}")
         if self.threshold < 1:
             raise ConfigError("benchmark.threshold", f"must be at least 1, got {self.threshold}")
+        if isinstance(self.fields, str):
+            raise ConfigError("benchmark.fields", f"must be a list, as in [{self.fields}]")
         if not self.fields:
             raise ConfigError("benchmark.fields", "names no field; the document text would be empty")
 

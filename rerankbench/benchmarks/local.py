@@ -68,10 +68,10 @@ class Local(BenchmarkOptions):
             "judged_queries": len(qrels),
             "judged_pairs": sum(len(grades) for grades in qrels.values()),
         }
-        named_after = folder or candidates_path or files["corpus"]
+        name = folder.name if folder else (candidates_path or files["corpus"]).name.partition(".")[0]
         return assemble(
             self,
-            name=named_after.name.partition(".")[0] or str(named_after),
+            name=name or "local",
             queries=queries,
             qrels=qrels,
             corpus=corpus,

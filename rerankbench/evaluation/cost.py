@@ -45,7 +45,8 @@ def peak_cuda_memory_mb() -> float | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None
-    return round(sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())) / (1 << 20), 1)
+    allocated: float = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())) / (1 << 20)
+    return round(allocated, 1)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import functools
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rerankbench.errors import ConfigError, nearest
@@ -92,7 +93,7 @@ def _any_language(text: str) -> list[str]:
         piece = match.group()
         if run.fullmatch(piece):
             units = unit.findall(piece)
-            found += [a + b for a, b in zip(units, units[1:], strict=False)] or units
+            found += [a + b for a, b in pairwise(units)] or units
         elif len(piece) > 1:
             found.append(piece)
     return found

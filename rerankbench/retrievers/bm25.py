@@ -14,11 +14,14 @@ from rerankbench.benchmarks.benchmark import Benchmark, Corpus
 from rerankbench.errors import ConfigError
 from rerankbench.progress import track
 from rerankbench.retrievers.analysis import Analyzer
-from rerankbench.retrievers.top_k import ordered, top_k
+from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
 log = logging.getLogger("rerankbench")
+
+INDEX_FORMAT = 1
+"""Part of the index's key; raise it when what `_build` writes changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class BM25:
             self._index_key(benchmark.corpus), lambda path: self._build(benchmark.corpus, path)
         )
         log.info("BM25 index %s (%s)", "reused" if reused else "built", folder)
-        index, ids = _load(folder)
+        index, ids, places = _load(folder)
         rows = {document: row for row, document in enumerate(ids)} if benchmark.candidates is not None else {}
         run: Run = {}
         for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
@@ -58,7 +61,7 @@ class BM25:
                 run[query.id] = []
             else:
                 matched = self._matched(index, terms, scores)
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, matched)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places, matched)]
         return run
 
     def fingerprint(self) -> str:
@@ -70,10 +73,11 @@ class BM25:
         return {**options, "bm25s": version("bm25s")}
 
     def _index_key(self, corpus: Corpus) -> str:
-        return content_hash("bm25", corpus.fingerprint(), self._options())
+        return content_hash("bm25", INDEX_FORMAT, corpus.fingerprint(), self._options())
 
     def _build(self, corpus: Corpus, folder: Path) -> None:
         import bm25s
+        import numpy as np
 
         vocabulary: dict[str, int] = {}
         ids: list[str] = []
@@ -84,6 +88,7 @@ class BM25:
         index = bm25s.BM25(k1=self.k1, b=self.b, delta=self.delta, method=self.method)
         index.index((terms, vocabulary or {"": 0}), show_progress=False)
         index.save(folder, show_progress=False)
+        np.save(folder / "places.npy", tie_places(ids))
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
     def _matched(self, index: Any, terms: Sequence[int], scores: Any) -> Any:
@@ -99,9 +104,11 @@ class BM25:
         return matched
 
 
-def _load(folder: Path) -> tuple[Any, list[str]]:
-    """The index, memory-mapped, and the document id of each row."""
+def _load(folder: Path) -> tuple[Any, list[str], Any]:
+    """The index, memory-mapped, the document id of each row, and its place among ties."""
     import bm25s
+    import numpy as np
 
     index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
-    return index, json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+    ids: list[str] = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+    return index, ids, np.load(folder / "places.npy")

@@ -16,7 +16,7 @@ from rerankbench.errors import ConfigError
 from rerankbench.models.embedder import Embedder
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
-from rerankbench.retrievers.top_k import ordered, top_k
+from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Document, Run
 
@@ -54,6 +54,7 @@ class Dense:
         ids: list[str] = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
         queries = self._embedder.embed([self.query_prefix + query.text for query in benchmark.queries]).numpy()
         rows = {document: row for row, document in enumerate(ids)}
+        places = tie_places(ids)
         run: Run = {}
         for query, vector in zip(benchmark.queries, queries, strict=True):
             if benchmark.candidates is not None:
@@ -63,7 +64,7 @@ class Dense:
                 run[query.id] = ordered(given, [known.get(d, -1.0) for d in given])
             else:
                 scores: np.ndarray[Any, Any] = vectors @ vector
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places)]
         return run
 
     def fingerprint(self) -> str:

@@ -10,7 +10,7 @@ from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError
 from rerankbench.progress import track
 from rerankbench.retrievers.analysis import Analyzer
-from rerankbench.retrievers.top_k import ordered, top_k
+from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -43,6 +43,7 @@ class RankBM25:
             terms.append(self.analyzer.terms(document.text))
         index = self._index(terms)
         rows = {document: row for row, document in enumerate(ids)}
+        places = tie_places(ids)
         run: Run = {}
         for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
             asked = self.analyzer.terms(query.text)
@@ -52,7 +53,7 @@ class RankBM25:
                 run[query.id] = ordered(given, [float(scores[rows[d]]) if d in rows else 0.0 for d in given])
             else:
                 matched = _matched(index, asked)
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, matched)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places, matched)]
         return run
 
     def fingerprint(self) -> str:

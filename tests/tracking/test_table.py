@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from toy_run import CONFIG, fill
 
-from rerankbench.tracking.run_folder import RunFolder
+from rerankbench.tracking.run_folder import RunFolder, read_json
 from rerankbench.tracking.table import show
 
 
@@ -21,7 +21,8 @@ def test_everything_is_there(finished, width):
     text = shown(finished, width=width)
     lines = text.splitlines()
     row = next(line.split() for line in lines if line.strip().startswith("ndcg@10"))
-    assert row[1:4] == ["0.4968", "0.6667", "+0.1699"]
+    values = read_json(finished, "metrics.json")["measures"]["ndcg@10"]
+    assert row[1:4] == [f"{values['first_stage']:.4f}", f"{values['reranked']:.4f}", f"{values['difference']:+.4f}"]
     assert len(row) == 8
     for part in ("toy-set test: 3 queries", "rerank 12.2", "4 requests (1 from the store)", "1,234 tokens"):
         assert part in text
