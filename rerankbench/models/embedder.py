@@ -39,7 +39,7 @@ class Embedder:
         return torch.stack([vector for vector in vectors if vector is not None]) if vectors else torch.zeros(0, 0)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[tuple[torch.Tensor, list[int]]]:
-        """For each text the L2-normalised vectors of its tokens, [T, H] float32 on the model's device, and their ids."""
+        """For each text the L2-normalised token vectors, [T, H] float32 on the model's device, and the token ids."""
         inputs = self._inputs(texts)
         found: list[tuple[torch.Tensor, list[int]] | None] = [None] * len(texts)
         for index, vectors in self.encoder.run(inputs, self._token_vectors):
