@@ -92,14 +92,16 @@ def _flow(command: str, words: list[str]) -> int:
 
         print(OmegaConf.to_yaml(composed.config), end="")
         return 0
-    _log_to_stderr()
+    from rerankbench.progress import talking
     from rerankbench.tracking.table import show
 
     if command == "train":
         from rerankbench.train import train as flow
     else:
         from rerankbench.evaluate import evaluate as flow
-    show(flow(composed.config, composed.choices))
+    with talking():
+        folder = flow(composed.config, composed.choices)
+    show(folder)
     return 0
 
 
@@ -173,16 +175,3 @@ def _refuse_options(words: Sequence[str]) -> None:
     for word in words:
         if word.startswith("-"):
             raise ConfigError("", f"no option {word!r}; {nearest(word, ['--config-dir', '--multirun', '--help'])}")
-
-
-def _log_to_stderr() -> None:
-    """Phases and warnings as they come, one line each."""
-    import logging
-
-    logger = logging.getLogger("rerankbench")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

@@ -52,3 +52,16 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         for item in items:
             yield item
             advance()
+
+
+@contextmanager
+def talking() -> Iterator[None]:
+    """While the block runs, log lines appear on stderr as they come, so that no phase is silent."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -42,14 +42,13 @@ def _one(command: str, config: DictConfig) -> Path:
     """One run of a sweep, in the process that the launcher chose."""
     from hydra.core.hydra_config import HydraConfig
 
-    from rerankbench.cli import _log_to_stderr
     from rerankbench.evaluate import evaluate
+    from rerankbench.progress import talking
     from rerankbench.store import content_hash
     from rerankbench.tracking.config_record import UNHASHED, resolved
     from rerankbench.tracking.table import show
     from rerankbench.train import train
 
-    _log_to_stderr()
     hydra_config: Any = HydraConfig.get()
     choices = {str(k): str(v) for k, v in hydra_config.runtime.choices.items() if not str(k).startswith("hydra/")}
     plain = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
@@ -58,6 +57,7 @@ def _one(command: str, config: DictConfig) -> Path:
         same = {key: value for key, value in resolved(plain).items() if key not in UNHASHED}
         name = "-".join(choices[group] for group in ("benchmark", "retriever", "reranker"))
         plain.run_dir = str(Path("runs") / "sweeps" / f"{plain.name or name}-{content_hash(same)[:10]}")
-    path = (train if command == "train" else evaluate)(plain, choices)
+    with talking():
+        path = (train if command == "train" else evaluate)(plain, choices)
     show(path)
     return path

@@ -28,7 +28,7 @@ SKIPPED = {
 SPLITS = {"train": range(70), "dev": range(70, 80), "test": range(80, 100)}
 """By the SHA-256 of the query text, modulo 100."""
 
-SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!vs)[.!?](?=\s|$)|:?\Z")
+SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!vs)[.!?](?=\s|$)")
 SIGNATURE = re.compile(r"->|^[\w.]+\s*\(")
 """How old docstrings begin that repeat the signature where others summarise."""
 

@@ -168,9 +168,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         return str(found.experiment_id)
     file = _sqlite_file(uri)
     location = (file.parent / "mlartifacts").resolve().as_uri() if file else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page then opens on runs and metrics, not traces
     try:
-        return str(client.create_experiment(name, artifact_location=location, tags=kind))
+        return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:
         if found := client.get_experiment_by_name(name):  # another process was first
             return str(found.experiment_id)

@@ -101,7 +101,8 @@ def test_any_bytes_are_read_or_refused(content: bytes, read: object) -> None:
 def test_topics_give_titles_and_keep_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "topics"
     path.write_text(
-        "<top>\n\n<num> Number: 301\n<title> International\nOrganized Crime\n\n<desc> Description:\nWho is it?\n</top>\n"
+        "<top>\n\n<num> Number: 301\n<title> International\nOrganized Crime\n\n"
+        "<desc> Description:\nWho is it?\n</top>\n"
         "<top><num>302</num><title>Poliomyelitis</title></top>\n"
     )
     first, second = read_queries(path)
