@@ -70,11 +70,14 @@ def build(node: Any, key: str, **provided: Any) -> Any:
     target = _resolve(str(node["_target_"]), f"{key}._target_")
     wanted = inspect.signature(target).parameters
     values.update({name: value for name, value in provided.items() if name in wanted and name not in values})
+    for name, parameter in wanted.items():
+        if name in PROVIDED and name not in values and parameter.default is inspect.Parameter.empty:
+            raise ConfigError(key, f"needs a {name}: only `rerankbench eval` has one")
     try:
         return target(**values)
     except ConfigError as error:
         root = key.split(".")[0].split("[")[0]
-        if error.key.split(".")[0] == root:
+        if error.key.split(".")[0] in (root, key.rpartition(".")[2]):  # a scorer's model is set as model.…
             raise
         raise ConfigError(f"{key}.{error.key}", str(error).removeprefix(f"{error.key}: ")) from None
 
@@ -83,10 +86,11 @@ def _resolve(target: str, key: str) -> Any:
     module_name, _, name = target.rpartition(".")
     definition = find(target, key)
     _require_trusted(definition.file, target, key)
-    found = getattr(importlib.import_module(module_name), name)
-    # What was imported must be what was read: defined there, under that name.
-    source = inspect.getsourcefile(inspect.unwrap(found))
-    if found.__module__ != module_name or found.__qualname__ != name or source is None:
+    found: Any = getattr(importlib.import_module(module_name), name, None)
+    # What was imported must be what was read: a class or function, defined there, under that name.
+    plain = inspect.isclass(found) or inspect.isfunction(found)
+    source = inspect.getsourcefile(inspect.unwrap(found)) if plain else None
+    if source is None or found.__module__ != module_name or found.__qualname__ != name:
         raise ConfigError(key, f"{target!r} is not defined in {module_name}")
     _require_trusted(Path(source), target, key)
     return found

@@ -12,7 +12,9 @@ rerankbench: a config-driven experiment runner for text reranking.
 
   rerankbench eval  [overrides]     evaluate a reranker: benchmark -> retriever -> reranker -> measures
   rerankbench train [overrides]     train a reranker with a recipe
+  rerankbench rerank [overrides]    rerank JSON lines from standard input: {"query": …, "documents": […]}
   rerankbench ls    [group]         what there is to choose from (rerankbench ls reranker)
+  rerankbench show  [overrides]     a prompt filled in with a real query (rerankbench show prompt=setwise)
   rerankbench ui    [overrides]     open the MLflow dashboard on the tracking store (--host, --port)
   rerankbench completion SHELL      print the completion script for bash, zsh or fish
 
@@ -70,7 +72,8 @@ def _run(words: list[str]) -> int:
         print(f"rerankbench {__version__}")
         return 0
     command, rest = words[0], words[1:]
-    commands = {"eval": _flow, "train": _flow, "ls": _ls, "ui": _ui, "completion": _completion, "_complete": _complete}
+    commands = {"eval": _flow, "train": _flow, "rerank": _rerank, "ls": _ls, "show": _show, "ui": _ui,
+                "completion": _completion, "_complete": _complete}  # fmt: skip
     if command not in commands:
         raise ConfigError("", f"no command {command!r}; {nearest(command, commands.keys() - {'_complete'})}")
     return commands[command](command, rest)
@@ -102,6 +105,24 @@ def _flow(command: str, words: list[str]) -> int:
     with talking():
         folder = flow(composed.config, composed.choices)
     show(folder)
+    return 0
+
+
+def _rerank(command: str, words: list[str]) -> int:
+    folders, words = _folders(words)
+    _refuse_options(words)
+    from rerankbench.stream import main as stream
+
+    stream(words, folders)
+    return 0
+
+
+def _show(command: str, words: list[str]) -> int:
+    folders, words = _folders(words)
+    _refuse_options(words)
+    from rerankbench.show import shown
+
+    print(shown(words, folders))
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.listing import groups
 
-COMMANDS = ("eval", "train", "ls", "ui", "completion")
+COMMANDS = ("eval", "train", "rerank", "ls", "show", "ui", "completion")
 
 _SCRIPTS = {
     "bash": """\

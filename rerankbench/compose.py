@@ -16,6 +16,8 @@ from rerankbench.errors import ConfigError, nearest
 from rerankbench.listing import conf_folder, groups
 from rerankbench.schema import class_attribute, find, parameters
 
+_NO_PLUS = "the group is there already; no +"
+
 
 @dataclass
 class StoreOptions:
@@ -41,6 +43,7 @@ class EvalOptions:
     force: bool
     dry_run: bool
     profile: bool
+    keep_answers: bool
     store: StoreOptions
     measures: MeasureOptions
     benchmark: Mapping[str, Any]
@@ -48,6 +51,7 @@ class EvalOptions:
     model: Mapping[str, Any]
     reranker: Mapping[str, Any]
     tracking: Mapping[str, Any]
+    prompt: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -86,6 +90,9 @@ def compose(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
+    for text in overrides:
+        if text.lstrip("+") != text and text.lstrip("+").partition("=")[0] in ("experiment", "size"):
+            raise ConfigError(text.lstrip("+").partition("=")[0], f"write {text.lstrip('+')} ({_NO_PLUS})")
     add_user_folders(folders)
     search = [f"file://{folder.resolve()}" for folder in folders]
     extra = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
@@ -118,16 +125,16 @@ def checked_config(command: str, config: DictConfig) -> dict[str, Any]:
     if unknown := [key for key in resolved if key not in parameters(find(schema["_target_"], ""))]:
         raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], {*_dotted(resolved, '')} - {*unknown})}")
     plain: dict[str, Any] = build.check(schema, "")
-    _check_paradigm(plain["reranker"])
+    _check_paradigm(plain["reranker"], "reranker")
     del plain["_target_"], plain["store"]["_target_"], plain["measures"]["_target_"]
     return plain
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
     """The plain, fully resolved configuration; ConfigError for a value that is missing or cannot be resolved."""
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
     try:
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
         container = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error.full_key or ""), str(error).splitlines()[0]) from error
@@ -135,23 +142,31 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def _check_paradigm(reranker: Mapping[str, Any]) -> None:
-    """A strategy may only ask what its scorer can answer: `asks` and `answers` of the two classes must be the same."""
-    strategy, scorer = reranker.get("strategy"), reranker.get("scorer")
-    if not isinstance(strategy, Mapping):
+def _check_paradigm(node: Any, key: str) -> None:
+    """A strategy may only ask what the scorer beside it can answer: `asks` and `answers` of the two must be the same.
+
+    Also of the rerankers inside a reranker.
+    """
+    if not isinstance(node, Mapping):
         return
-    asks = class_attribute(find(str(strategy["_target_"]), "reranker.strategy"), "asks")
+    strategy, scorer = node.get("strategy"), node.get("scorer")
+    for name, inner in node.items():
+        if name not in ("strategy", "scorer"):
+            _check_paradigm(inner, f"{key}.{name}")
+    if not isinstance(strategy, Mapping) or ("scorer" not in node and "depth" not in node):
+        return
+    asks = class_attribute(find(str(strategy["_target_"]), f"{key}.strategy"), "asks")
     if asks in (None, "None"):
         if isinstance(scorer, Mapping):
-            raise ConfigError("reranker.scorer", "takes no scorer: the strategy asks nothing")
+            raise ConfigError(f"{key}.scorer", "takes no scorer: the strategy asks nothing")
         return
     if not isinstance(scorer, Mapping):
-        raise ConfigError("reranker.scorer", f"must be given: the strategy asks {asks} requests")
-    answers = class_attribute(find(str(scorer["_target_"]), "reranker.scorer"), "answers")
+        raise ConfigError(f"{key}.scorer", f"must be given: the strategy asks {asks} requests")
+    answers = class_attribute(find(str(scorer["_target_"]), f"{key}.scorer"), "answers")
     if answers not in (asks, "Request"):
         fitting = ", ".join(_options_with("reranker/scorer", "answers", {asks or "", "Request"}))
         raise ConfigError(
-            "reranker.scorer",
+            f"{key}.scorer",
             f"answers {answers} requests, but the strategy asks {asks} requests; scorers that do: {fitting}",
         )
 
@@ -190,7 +205,7 @@ def _explain(
             continue
         option = override.value()
         if text.startswith("+") and override.package is None:
-            return ConfigError(key, f"write {text.lstrip('+')} (the group is there already; no +)")
+            return ConfigError(key, f"write {text.lstrip('+')} ({_NO_PLUS})")
         if isinstance(option, str) and option not in known[key] and option != "null":
             return ConfigError(key, f"no option {option!r}; {nearest(option, known[key])}")
         choosing.append(text)

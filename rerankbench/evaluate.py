@@ -19,6 +19,8 @@ from rerankbench.evaluation.measures import check_names
 from rerankbench.evaluation.summary import summarize
 from rerankbench.profiling import profiled
 from rerankbench.rerankers.engine import Engine
+from rerankbench.rerankers.requests import Usage
+from rerankbench.rerankers.transcript import Transcript
 from rerankbench.store import Store, content_hash
 from rerankbench.tracking.config_record import resolved
 from rerankbench.tracking.environment import environment
@@ -63,8 +65,8 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
                 documents, absent = fetch(benchmark, first_stage)
                 first_stage = without(first_stage, documents)
             with clock.phase("rerank", f"reranking with {choices['reranker']}"):
-                engine = Engine(reranker, store)
-                run = engine.rerank(benchmark.queries, first_stage, documents)
+                engine = Engine(store, Transcript(folder.path / "answers.jsonl") if parts["keep_answers"] else None)
+                run = engine.rerank(reranker, benchmark.queries, first_stage, documents)
             with clock.phase("measure", "measuring"):
                 names, seed = parts["measures"]["names"], parts["seed"]
                 missing = {**benchmark.missing, **absent, **counted(engine)}
@@ -74,9 +76,9 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
         folder.write_run(run, tag=name)
         folder.write_per_query(rows)
         folder.write_json(
-            "environment.json", {**environment(), **provenance(benchmark, options.split, reranker, choices)}
+            "environment.json", {**environment(), **provenance(benchmark, options.split, engine, choices)}
         )
-        folder.write_json("cost.json", cost(clock, engine, first_stage))
+        folder.write_json("cost.json", cost(clock, engine, first_stage, reranker.depth))
         folder.write_json("metrics.json", metrics)
     tracking.log(path)
     return path
@@ -110,43 +112,43 @@ def without(run: Run, documents: Mapping[str, Document]) -> Run:
 def counted(engine: Engine) -> dict[str, int]:
     """What went wrong while reranking."""
     return {
-        "failed_answers": engine.counts.parse_failures,
+        "failed_answers": engine.counts.failures.total(),
+        "repaired_answers": engine.counts.repairs.total(),
+        "queries_out_of_budget": engine.counts.budget_stops,
         "queries_with_constant_scores": engine.counts.constant_scores,
     }
 
 
-def provenance(benchmark: Benchmark, split: str, reranker: Any, choices: Mapping[str, str]) -> dict[str, Any]:
-    """The data and the model that the run used."""
+def provenance(benchmark: Benchmark, split: str, engine: Engine, choices: Mapping[str, str]) -> dict[str, Any]:
+    """The data and the models that the run used."""
     described = {"name": benchmark.name, "split": split, "description": dict(benchmark.description)}
     described["fingerprint"] = content_hash(benchmark.corpus.fingerprint(), _judgments(benchmark.qrels))
-    answered = reranker.scorer.fingerprint() if reranker.scorer else None
-    model = getattr(reranker.scorer, "model", None)
-    loaded = {"location": model.path or model.wheel.requirement, "fingerprint": model.fingerprint,
-              "dtype": str(model.torch_dtype), "device": str(model.torch_device)} if model else None  # fmt: skip
-    return {"benchmark": described, "scorer": answered, "model": loaded, "choices": dict(choices)}
+    models = [scorer.model.described() for scorer in engine.scorers if hasattr(scorer, "model")]
+    answered = [scorer.fingerprint() for scorer in engine.scorers]
+    return {"benchmark": described, "scorers": answered, "models": models, "choices": dict(choices)}
 
 
 def _judgments(qrels: Qrels) -> list[Any]:
     return sorted((query, sorted(grades.items())) for query, grades in qrels.items())
 
 
-def cost(clock: Clock, engine: Engine, first_stage: Run) -> dict[str, Any]:
+def cost(clock: Clock, engine: Engine, first_stage: Run, depth: int | None) -> dict[str, Any]:
     """The content of cost.json."""
-    depth = engine.reranker.depth
     documents = sum(len(ranking[:depth]) for ranking in first_stage.values())
-    scorer = engine.reranker.scorer
-    usage = scorer.usage.as_dict() if scorer else {"forward_passes": 0, "prompt_tokens": 0, "padded_tokens": 0,
-                                                   "generated_tokens": 0, "truncated_inputs": 0}  # fmt: skip
+    counts = engine.counts
+    used = [scorer.usage.as_dict() for scorer in engine.scorers] or [Usage().as_dict()]
     return {
         "seconds": clock.report(),
         "documents": documents,
         "documents_per_second": round(documents / max(clock.seconds["rerank"], 1e-9), 1),
-        "requests": engine.counts.requests,
-        "rounds": engine.counts.rounds,
-        "cache_hits": engine.counts.cache_hits,
-        "parse_failures": engine.counts.parse_failures,
-        **usage,
-        "query_seconds": percentiles(list(engine.counts.query_seconds.values())),
+        "requests": counts.requests,
+        "rounds": counts.rounds,
+        "cache_hits": counts.cache_hits,
+        "parse_failures": counts.failures.total(),
+        "failures": dict(sorted(counts.failures.items())),
+        "repairs": dict(sorted(counts.repairs.items())),
+        **{name: sum(usage[name] for usage in used) for name in used[0]},
+        "query_seconds": percentiles(list(counts.query_seconds.values())),
         "peak_memory_mb": peak_memory_mb(),
         "peak_cuda_memory_mb": peak_cuda_memory_mb(),
     }

@@ -13,16 +13,16 @@ log = logging.getLogger("rerankbench")
 
 
 class Advance(Protocol):
-    """Call it with the number of steps just done."""
+    """Call it with the number of steps just done, and how many more there are than was known."""
 
-    def __call__(self, steps: int = 1) -> None: ...
+    def __call__(self, steps: int = 1, more: int = 0) -> None: ...
 
 
 @contextmanager
 def bar(label: str, total: int | None = None) -> Iterator[Advance]:
     """A progress bar on stderr while the block runs; silent where stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield lambda steps=1: None
+        yield lambda steps=1, more=0: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -43,7 +43,12 @@ def bar(label: str, total: int | None = None) -> Iterator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=total)
-        yield lambda steps=1: progress.advance(task, steps)
+
+        def advance(steps: int = 1, more: int = 0) -> None:
+            known = progress.tasks[0].total
+            progress.update(task, advance=steps, total=known if known is None else known + more)
+
+        yield advance
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,26 @@ def _parse(file: Path) -> ast.Module:
 def find(target: str, key: str) -> Definition:
     """The definition of a dotted target; `key` is named by the ConfigError if there is none."""
     module_name, _, name = target.rpartition(".")
-    try:
-        spec = importlib.util.find_spec(module_name) if module_name else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    file = _source(module_name)
+    if file is None:
         raise ConfigError(key, f"no Python module {module_name!r} to find {name!r} in")
-    file = Path(spec.origin)
     module = _parse(file)
     defined = {node.name: node for node in module.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     if name not in defined:
         raise ConfigError(key, f"{module_name} defines no {name!r}; {nearest(name, defined)}")
     return Definition(file, defined[name], module)
+
+
+def _source(module_name: str) -> Path | None:
+    """The file of a module. Unlike importlib's find_spec it imports no package on the way there."""
+    places: Sequence[str] | None = None
+    parts = module_name.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), places) if parts[depth - 1] else None
+        if spec is None or (depth < len(parts) and spec.submodule_search_locations is None):
+            return None
+        places = spec.submodule_search_locations
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def parameters(definition: Definition) -> dict[str, Parameter]:
@@ -81,7 +89,7 @@ def parameters(definition: Definition) -> dict[str, Parameter]:
 
 
 def class_attribute(definition: Definition, name: str) -> str | None:
-    """The source of a class attribute's value, such as `answers = Pointwise`, or None."""
+    """The source of a class attribute's value, such as `answers = Pointwise`, its own or inherited, or None."""
     for item in definition.node.body:
         if isinstance(item, ast.Assign):
             targets: list[ast.expr] = item.targets
@@ -91,7 +99,8 @@ def class_attribute(definition: Definition, name: str) -> str | None:
             continue
         if item.value and any(isinstance(target, ast.Name) and target.id == name for target in targets):
             return ast.unparse(item.value)
-    return None
+    bases = _bases(definition) if isinstance(definition.node, ast.ClassDef) else ()
+    return next((found for base in bases if (found := class_attribute(base, name)) is not None), None)
 
 
 def _arguments(function: ast.FunctionDef) -> dict[str, Parameter]:

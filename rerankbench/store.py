@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Store:
             return path, True
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=path.parent))
+        building.chmod(0o755)
         try:
             build(building)
             try:
@@ -86,7 +88,7 @@ class Store:
         if self._answers is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._answers = sqlite3.connect(self.folder / "answers.sqlite", timeout=60)
-            self._answers.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(self._answers)
             self._answers.execute("PRAGMA synchronous=NORMAL")
             self._answers.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         return self._answers
@@ -96,6 +98,19 @@ class Store:
         if self._answers is not None:
             self._answers.close()
             self._answers = None
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Where several processes open a fresh file at once, SQLite refuses this without waiting."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def write_atomically(path: Path, text: str) -> None:

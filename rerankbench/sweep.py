@@ -9,26 +9,43 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rerankbench.errors import ConfigError, UserError
+
 
 def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> int:
     """Run every combination.
 
-    A run's folder is named by a hash of its configuration, so a repeated sweep skips what is done. The configuration
-    without the swept values is checked first: a typing mistake costs one line, not a sweep.
+    A run's folder is named by a hash of its configuration, so a repeated sweep skips what is done. Every value is
+    checked in one combination first: a typing mistake costs one line, not a sweep. A run that fails says so at once,
+    the others go on, and the exit code is 1.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
 
     from rerankbench.compose import add_user_folders, compose
     from rerankbench.listing import conf_folder
 
-    compose(command, [word for word in overrides if "," not in word and "range(" not in word], folders)
+    checked: set[str] = set()
+    for words in _combinations(overrides):
+        if not checked.issuperset(words):
+            compose(command, words, folders)
+            checked.update(words)
     search = ",".join(f"file://{folder.resolve()}" for folder in folders)
     extra = [f"hydra.searchpath=[{search}]"] if folders else []
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.sweep.dir=runs"]
+    quiet += ["hydra.sweep.subdir=."]  # no folders of Hydra's beside those of the runs
 
     def job(config: DictConfig) -> str:
         add_user_folders(folders)
-        return str(_one(command, config))
+        try:
+            return str(_one(command, config))
+        except Exception as error:
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            print(f"error: {' '.join(HydraConfig.get().overrides.task)}: {why}", file=sys.stderr)
+            if isinstance(error, UserError):
+                raise CompactHydraException(why) from None  # which Hydra shows without a trace
+            raise
 
     argv, sys.argv = sys.argv, ["rerankbench", "--multirun", *quiet, *extra, *overrides]
     try:
@@ -36,6 +53,21 @@ def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> in
     finally:
         sys.argv = argv
     return 0
+
+
+def _combinations(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each run, as Hydra's own sweeper makes them; for other sweepers, those that are not swept."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        if any(str(override.key_or_group) == "hydra/sweeper" for override in parsed):
+            return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
+        return [list(words) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for words in batch]
+    except HydraException as error:
+        raise ConfigError("", f"cannot read the overrides: {str(error).splitlines()[0]}") from error
 
 
 def _one(command: str, config: DictConfig) -> Path:

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # the first example may import something heavy
+settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("RERANKBENCH_DATA", ROOT.parent / "shared" / "data"))
@@ -42,3 +46,27 @@ def rerankbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "rerankbench", *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny causal model with a chat template."""
+    from tests.models.toy_language_model import save_llama
+
+    return save_llama(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture(scope="session")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny causal model without one."""
+    from tests.models.toy_language_model import save_llama
+
+    return save_llama(tmp_path_factory.mktemp("plain"), chat=False)
+
+
+@pytest.fixture(scope="session")
+def t5_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny encoder-decoder model."""
+    from tests.models.toy_language_model import save_t5
+
+    return save_t5(tmp_path_factory.mktemp("t5"))

@@ -5,11 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from rerankbench.compose import checked_config, compose
 from rerankbench.listing import conf_folder, description, groups
+from rerankbench.schema import class_attribute, find
 
-GIVEN = {"run_file": ["retriever.path=x"], "hub": ["model.path=x"], "path": ["model.path=x"]}
+STRATEGIES = {"Pairwise": "allpairs", "Setwise": "setwise_heapsort", "Listwise": "one_shot", "Groupwise": "groups"}
+"""A strategy for each kind of scorer; those that answer other requests are asked pointwise."""
+
+GIVEN = {
+    "run_file": ["retriever.path=x"],
+    "hub": ["model.path=x"],
+    "path": ["model.path=x"],
+    "vllm": ["model.path=x"],
+    "http": ["model.name=x"],
+    "reranker=rerank_endpoint": ["model.name=x"],
+}
 """What an option cannot do without."""
 
 
@@ -19,9 +31,12 @@ def _options() -> list[tuple[str, str, Path]]:
 
 @pytest.mark.parametrize(("group", "name", "file"), _options(), ids=lambda value: str(value).rpartition("/")[2])
 def test_every_option_composes(group: str, name: str, file: Path) -> None:
-    overrides = [f"{group}={name}", *GIVEN.get(name, [])]
+    overrides = [f"{group}={name}", *GIVEN.get(name, []), *GIVEN.get(f"{group}={name}", [])]
     if group.startswith("reranker/"):
-        overrides.insert(0, "reranker=identity" if name == "identity" else "reranker=oracle")
+        overrides = ["reranker=identity" if name == "identity" else "reranker=oracle", "prompt=yes_no", *overrides]
+    if group == "reranker/scorer":
+        answers = class_attribute(find(str(OmegaConf.load(file)["_target_"]), group), "answers") or ""
+        overrides.append(f"reranker/strategy={STRATEGIES.get(answers, 'pointwise')}")
     composed = compose("eval", overrides)
     assert composed.choices[group] == name
     assert checked_config("eval", composed.config)

@@ -58,7 +58,7 @@ class Embedder:
     @functools.cached_property
     def max_length(self) -> int:
         """Tokens a text may have: the model's limit, and the checkpoint's own sentence-transformers limit."""
-        own = self._json("sentence_bert_config.json").get("max_seq_length")
+        own = json_beside(self.model, "sentence_bert_config.json").get("max_seq_length")
         limit = self.encoder.max_length
         return min(limit, own) if isinstance(own, int) and not self.model.max_length else limit
 
@@ -67,29 +67,12 @@ class Embedder:
         """`mean`, `cls` or `last`."""
         if self.pooling != "auto":
             return self.pooling
-        stated = self._json("1_Pooling/config.json")
+        stated = json_beside(self.model, "1_Pooling/config.json")
         modes = [mode for key, mode in _POOLING_KEYS.items() if stated.get(key)]
         return modes[0] if modes else "mean"
 
-    def _json(self, name: str) -> dict[str, object]:
-        """A JSON file beside the weights, from the folder or the hub; empty if there is none."""
-        from transformers.utils.hub import cached_file
-
-        try:
-            found = cached_file(
-                self.model.location, name, revision=self.model.revision, _raise_exceptions_for_missing_entries=False
-            )
-        except (OSError, ValueError):
-            return {}
-        content = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-        return content if isinstance(content, dict) else {}
-
     def _inputs(self, texts: Sequence[str]) -> list[Encoded]:
-        tokenizer = self.encoder.tokenizer
-        room = self.max_length - tokenizer.single.size
-        read = tokenizer.read(texts)
-        self.usage.truncated_inputs += sum(len(ids) > room for ids in read)
-        return [tokenizer.assemble(tokenizer.single, ids[:room]) for ids in read]
+        return single_inputs(self.encoder, texts, self.max_length)
 
     def _pooled(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Tensors [B, T] -> [B, H]."""
@@ -114,6 +97,29 @@ class Embedder:
         if self._projection is not None:
             states = states @ self._projection.T
         return torch.nn.functional.normalize(states.float(), dim=-1)
+
+
+def single_inputs(encoder: Encoder, texts: Sequence[str], limit: int) -> list[Encoded]:
+    """Texts as inputs of at most `limit` tokens, special ones included; the encoder's usage counts the cut ones."""
+    tokenizer = encoder.tokenizer
+    room = limit - tokenizer.single.size
+    read = tokenizer.read(texts)
+    encoder.usage.truncated_inputs += sum(len(ids) > room for ids in read)
+    # A network cannot read nothing: where a tokenizer adds no special tokens, an empty text is one token of padding.
+    nothing = [] if tokenizer.single.size else [tokenizer.backend.pad_token_id or 0]
+    return [tokenizer.assemble(tokenizer.single, ids[:room] or nothing) for ids in read]
+
+
+def json_beside(model: Model, name: str) -> dict[str, object]:
+    """A JSON file beside the weights, from the folder or the hub; empty if there is none."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(model.location, name, revision=model.revision, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):
+        return {}
+    content = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _projection(encoder: Encoder, report: dict[str, object]) -> torch.Tensor | None:

@@ -124,12 +124,23 @@ class Encoder:
     @functools.cached_property
     def max_length(self) -> int:
         """Tokens an input may have: configured, else the smallest limit that the checkpoint states."""
-        if self.model.max_length:
-            return self.model.max_length
         positions = int(getattr(self.network.config, "max_position_embeddings", 0) or 1 << 20)
         if self.network.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             positions -= 2  # these count positions from the padding index
+        if wanted := self.model.max_length:
+            if wanted > positions and any(n.endswith("position_embeddings") for n, _ in self.network.named_modules()):
+                raise ConfigError("model.max_length", f"{self.model.location} reads at most {positions} tokens")
+            return wanted
         return min(positions, int(self.tokenizer.backend.model_max_length))
+
+    @property
+    def budget(self) -> int:
+        """Padded tokens in a batch. On a CPU, where nothing is configured, 512 a thread: what its own cache holds."""
+        import torch
+
+        if self.model.batch_tokens or self.model.torch_device.type != "cpu":
+            return self.model.tokens_per_batch
+        return min(self.model.tokens_per_batch, 512 * torch.get_num_threads())
 
     def run(self, inputs: Sequence[Encoded], forward: Forward) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (index of the input, its part of `forward`'s output), batch by batch, longest inputs first.
@@ -140,7 +151,7 @@ class Encoder:
 
         lengths = [len(item.ids) for item in inputs]
         padding = self.tokenizer.backend.pad_token_id or 0
-        for batch in token_batches(lengths, self.model.tokens_per_batch):
+        for batch in token_batches(lengths, self.budget):
             width = lengths[batch[0]]
             ids = torch.tensor([inputs[i].ids + [padding] * (width - lengths[i]) for i in batch])
             mask = torch.tensor([[1] * lengths[i] + [0] * (width - lengths[i]) for i in batch])
@@ -165,6 +176,9 @@ def load_encoder(model: Model, auto_class: str, usage: Usage) -> tuple[Encoder, 
     transformers.logging.disable_progress_bar()
     tokenizer = Tokenizer(model)
     network, report = model.load(
-        getattr(transformers, auto_class).from_pretrained, dtype=model.torch_dtype, output_loading_info=True
+        getattr(transformers, auto_class).from_pretrained,
+        dtype=model.torch_dtype,
+        output_loading_info=True,
+        use_safetensors=True,
     )
     return Encoder(network.to(model.torch_device).eval(), tokenizer, model, usage), report

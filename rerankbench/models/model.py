@@ -16,6 +16,9 @@ from rerankbench.store import content_hash
 if TYPE_CHECKING:
     import torch
 
+    from rerankbench.models.language_model import LanguageModel
+    from rerankbench.rerankers.requests import Usage
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -60,11 +63,36 @@ class Model:
 
     def load(self, load: Callable[..., Any], **arguments: Any) -> Any:
         """Call a `from_pretrained` with this model's source; its failure becomes a ConfigError that says what to do."""
+        from safetensors import SafetensorError
+
         try:
             return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ConfigError("model.path", f"cannot load {self.location!r}: {first}") from error
+
+    @functools.cached_property
+    def config(self) -> Any:
+        """The checkpoint's configuration."""
+        from transformers import AutoConfig
+
+        return self.load(AutoConfig.from_pretrained)
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that the network can attend to, as the checkpoint states it."""
+        stated = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        return int(stated) if stated else None
+
+    def language_model(self, usage: Usage) -> LanguageModel:
+        """The network as a language model, loaded on first use."""
+        if self.config.is_encoder_decoder:
+            from rerankbench.models.seq2seq import Seq2SeqLM
+
+            return Seq2SeqLM(self, usage)
+        from rerankbench.models.causal import CausalLM
+
+        return CausalLM(self, usage)
 
     @functools.cached_property
     def torch_device(self) -> torch.device:
@@ -74,8 +102,9 @@ class Model:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
+            torch.empty(0, device=self.device)
             return torch.device(self.device)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # no such device, or a torch built without it
             raise ConfigError("model.device", str(error).splitlines()[0]) from error
 
     @functools.cached_property
@@ -100,6 +129,16 @@ class Model:
         folder = Path(self.location)
         source = [self.location, self.revision] if not folder.is_dir() else _folder_hash(folder)
         return content_hash(source, str(self.torch_dtype), self.torch_device.type, self.max_length)
+
+    def described(self) -> dict[str, str]:
+        """What the record says of the network."""
+        location = self.path or (self.wheel.requirement if self.wheel else "")
+        return {
+            "location": location,
+            "fingerprint": self.fingerprint,
+            "dtype": str(self.torch_dtype),
+            "device": str(self.torch_device),
+        }
 
 
 def _cpu_has_bf16() -> bool:

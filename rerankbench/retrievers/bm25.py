@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -81,10 +82,11 @@ class BM25:
 
         vocabulary: dict[str, int] = {}
         ids: list[str] = []
-        terms: list[list[int]] = []
+        terms: list[array[int]] = []  # four bytes a term: a list would take eight
         for document in track(corpus, "index"):
             ids.append(document.id)
-            terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in self.analyzer.terms(document.text)])
+            words = self.analyzer.terms(document.text)
+            terms.append(array("i", [vocabulary.setdefault(word, len(vocabulary)) for word in words]))
         index = bm25s.BM25(k1=self.k1, b=self.b, delta=self.delta, method=self.method)
         index.index((terms, vocabulary or {"": 0}), show_progress=False)
         index.save(folder, show_progress=False)
@@ -92,10 +94,10 @@ class BM25:
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
     def _matched(self, index: Any, terms: Sequence[int], scores: Any) -> Any:
-        """Which documents share a term with the query; BM25L and BM25+ give the others a score, too."""
+        """Which documents share a term with the query; most methods have terms that score 0, or score absent ones."""
         import numpy as np
 
-        if index.nonoccurrence_array is None:
+        if self.method == "lucene":  # its idf is always positive
             return scores != 0
         matched = np.zeros(len(scores), dtype=bool)
         pointers, rows = index.scores["indptr"], index.scores["indices"]

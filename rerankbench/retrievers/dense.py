@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from rerankbench.benchmarks.benchmark import Benchmark, Corpus
 from rerankbench.errors import ConfigError
 from rerankbench.models.embedder import Embedder
 from rerankbench.models.model import Model
+from rerankbench.models.vector_prf import VectorPRF
 from rerankbench.progress import bar
 from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash
@@ -31,13 +32,17 @@ CHUNK = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Dense:
-    """The top k documents by cosine; the embeddings are kept in the store, memory-mapped when searched."""
+    """The top k documents by cosine; the embeddings are kept in the store, memory-mapped when searched.
+
+    prf: search twice, the second time with the query moved towards the best of the first; scores: inner products.
+    """
 
     model: Model
     k: int = 100
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     query_prefix: str = ""
     document_prefix: str = ""
+    prf: VectorPRF | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -50,26 +55,23 @@ class Dense:
         key = content_hash("dense", benchmark.corpus.fingerprint(), self._options())
         folder, reused = store.index(key, lambda path: self._build(benchmark.corpus, path))
         log.info("dense index %s (%s)", "reused" if reused else "built", folder)
-        vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        ids: list[str] = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+        index = _Index(
+            vectors=np.load(folder / "vectors.npy", mmap_mode="r"),
+            ids=json.loads((folder / "ids.json").read_text(encoding="utf-8")),
+        )
         queries = self._embedder.embed([self.query_prefix + query.text for query in benchmark.queries]).numpy()
-        rows = {document: row for row, document in enumerate(ids)}
-        places = tie_places(ids)
         run: Run = {}
         for query, vector in zip(benchmark.queries, queries, strict=True):
-            if benchmark.candidates is not None:
-                given = [document for document, _ in benchmark.candidates[query.id]]
-                found = vectors[[rows[d] for d in given if d in rows]] @ vector
-                known = dict(zip([d for d in given if d in rows], found.tolist(), strict=True))
-                run[query.id] = ordered(given, [known.get(d, -1.0) for d in given])
-            else:
-                scores: np.ndarray[Any, Any] = vectors @ vector
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places)]
+            given = None if benchmark.candidates is None else [d for d, _ in benchmark.candidates[query.id]]
+            run[query.id] = index.search(vector, self.k, given)
+            if self.prf is not None:
+                feedback = index.vectors_of(run[query.id], self.prf.depth)
+                run[query.id] = index.search(self.prf.moved(vector, feedback), self.k, given)
         return run
 
     def fingerprint(self) -> str:
         """Of the weights and the options."""
-        return content_hash("dense", self.k, self._options())
+        return content_hash("dense", self.k, self._options(), *([asdict(self.prf)] if self.prf else []))
 
     def _options(self) -> list[str]:
         return [self.model.fingerprint, self.pooling, self.query_prefix, self.document_prefix]
@@ -84,7 +86,7 @@ class Dense:
         ids: list[str] = []
         parts: list[np.ndarray[Any, Any]] = []
         with bar("embed") as advance:
-            for documents in _chunks(corpus):
+            for documents in chunks(corpus):
                 ids += [document.id for document in documents]
                 parts.append(self._embedder.embed([self.document_prefix + d.text for d in documents]).numpy())
                 advance(len(documents))
@@ -94,7 +96,41 @@ class Dense:
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
 
-def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+@dataclass(frozen=True)
+class _Index:
+    """The embeddings [N, H] and the ids [N] of the corpus."""
+
+    vectors: np.ndarray[Any, Any]
+    ids: list[str]
+
+    def search(
+        self, vector: np.ndarray[Any, Any], k: int, given: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The k documents with the largest inner product, or all the given ones; those not in the corpus score -1."""
+        if given is None:
+            scores: np.ndarray[Any, Any] = self.vectors @ vector
+            return [(self.ids[row], float(scores[row])) for row in top_k(scores, k, self._places)]
+        here = [document for document in given if document in self._rows]
+        found = self.vectors[[self._rows[document] for document in here]] @ vector
+        known = dict(zip(here, found.tolist(), strict=True))
+        return ordered(given, [known.get(document, -1.0) for document in given])
+
+    def vectors_of(self, ranking: Sequence[tuple[str, float]], depth: int) -> np.ndarray[Any, Any]:
+        """The embeddings [≤ depth, H] of the best of a ranking."""
+        here = [self._rows[document] for document, _ in ranking if document in self._rows]
+        found: np.ndarray[Any, Any] = self.vectors[here[:depth]]
+        return found
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, int]:
+        return {document: row for row, document in enumerate(self.ids)}
+
+    @functools.cached_property
+    def _places(self) -> np.ndarray[Any, Any]:
+        return tie_places(self.ids)
+
+
+def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
     iterator = iter(documents)
     while chunk := list(islice(iterator, CHUNK)):
         yield chunk

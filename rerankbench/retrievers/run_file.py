@@ -17,12 +17,17 @@ def trec_order(ranking: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """As trec_eval orders a list, whatever its rank column says: float32 score, then document id, both descending."""
     import numpy as np
 
-    return sorted(ranking, key=lambda pair: (float(np.float32(pair[1])), pair[0]), reverse=True)
+    limit = float(np.finfo(np.float32).max)
+    single = [(document, float(np.float32(min(max(score, -limit), limit)))) for document, score in ranking]
+    return sorted(single, key=lambda pair: (pair[1], pair[0]), reverse=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
-    """The first k documents of each query in the file; a query that is not in it gets an empty list."""
+    """The first k documents of each query in the file; a query that is not in it gets an empty list.
+
+    Of given candidate lists the documents that the file lacks come last, in their given order.
+    """
 
     path: str
     k: int = 1000
@@ -38,8 +43,11 @@ class RunFile:
             return {query.id: trec_order(run.get(query.id, []))[: self.k] for query in benchmark.queries}
         kept: Run = {}
         for query in benchmark.queries:
-            given = {document for document, _ in benchmark.candidates[query.id]}
-            kept[query.id] = [pair for pair in trec_order(run.get(query.id, [])) if pair[0] in given]
+            given = dict.fromkeys(document for document, _ in benchmark.candidates[query.id])
+            found = [pair for pair in trec_order(run.get(query.id, [])) if pair[0] in given]
+            absent = given.keys() - {document for document, _ in found}
+            floor = found[-1][1] - 1 if found else 0.0
+            kept[query.id] = found + [(document, floor) for document in given if document in absent]
         return kept
 
     def fingerprint(self) -> str:

@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.store import content_hash
 
-UNHASHED = frozenset({"run_dir", "name", "force", "resume", "profile", "dry_run", "tracking", "store", "schema"})
+UNHASHED = frozenset({"run_dir", "name", "force", "resume", "profile", "keep_answers", "dry_run", "tracking", "store",
+                       "schema"})  # fmt: skip
 """Top-level keys that cannot change a result: where it goes, what it is called, how the program behaves meanwhile."""
 
 _ENVIRONMENT = "${oc.env:"
@@ -28,6 +29,9 @@ _VOCABULARY = re.compile(
     r"|relevant|irrelevant|special|image)_token$"
 )
 """`yes_token` and its like are words of a language model; any other `…_token` is taken for a secret."""
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+"""Under a key `…_env` such a text is the name of an environment variable, which is no secret."""
 
 _USER_INFO = re.compile(r"(://)[^/\s?#]*@")
 _QUERY_SECRET = re.compile(r"([?&](?:api_?key|token|access_token|secret|password|signature)=)[^&\s]+", re.IGNORECASE)
@@ -96,6 +100,8 @@ def _resolve(node: Any) -> Any:
 
 def _without_secrets(value: Any, key: str, secret: bool = False) -> Any:
     secret = secret or _names_secret(key)
+    if key.endswith("_env") and isinstance(value, str) and _VARIABLE.fullmatch(value):
+        return value
     if isinstance(value, dict):
         return {inner: _without_secrets(v, str(inner), secret) for inner, v in value.items()}
     if isinstance(value, list):

@@ -31,7 +31,7 @@ SCHEMA = 1
 log = logging.getLogger("rerankbench")
 
 FILES = ("metrics.json", "config.yaml", "run.trec", "per_query.csv", "cost.json", "environment.json", "log.txt",
-         "profile.txt")  # fmt: skip
+         "profile.txt", "answers.jsonl")  # fmt: skip
 """What a run folder may hold of a run, the mark of being finished first."""
 
 

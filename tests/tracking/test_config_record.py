@@ -55,6 +55,15 @@ def test_names_that_only_look_like_secrets_are_kept(key):
     assert resolved(OmegaConf.create({key: "value"})) == {key: "value"}
 
 
+def test_the_name_of_a_variable_is_kept_and_a_key_in_its_place_is_not():
+    names = {"api_key_env": "MY_API_KEY", "token_env": "TOKEN_2"}
+    assert resolved(OmegaConf.create(names)) == names
+    for key in ("sk-abcdef", "hunter2", "AKIAIOSFODNN7EXAMPLE", "ABC_DEF-G", "abc_def"):
+        assert resolved(OmegaConf.create({"api_key_env": key, "api_key": "MY_API_KEY"})) == {
+            "api_key_env": "***", "api_key": "***",
+        }  # fmt: skip
+
+
 def test_everything_under_a_secret_key_is_hidden_but_null():
     record = resolved(OmegaConf.create({"credentials": {"user": "me", "pins": [1234], "none": None}, "token": None}))
     assert record == {"credentials": {"user": "***", "pins": ["***"], "none": None}, "token": None}

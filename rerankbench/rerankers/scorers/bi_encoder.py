@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rerankbench.models.embedder import Embedder, Memory
 from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Pointwise, Usage
 from rerankbench.store import content_hash
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(kw_only=True)
@@ -26,18 +29,23 @@ class BiEncoder:
 
     def answer(self, requests: Sequence[Pointwise]) -> list[float]:
         """One cosine a request; a text that comes again is not embedded again."""
-        import torch
-
         queries = [self.query_prefix + request.query.text for request in requests]
         documents = [self.document_prefix + request.candidate.document.text for request in requests]
+        vectors = self.vectors([*queries, *documents])
+        scores = (vectors[: len(queries)] * vectors[len(queries) :]).sum(1)
+        return [float(score) for score in scores.tolist()]
+
+    def vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """The embeddings of texts with their prefixes, [N, H]; those not in memory are made together."""
+        import torch
+
         memory = self._memory
-        if new := [text for text in dict.fromkeys([*queries, *documents]) if text not in memory]:
+        if new := [text for text in dict.fromkeys(texts) if text not in memory]:
             for text, vector in zip(new, self._embedder.embed(new), strict=True):
                 memory[text] = vector
-        left = torch.stack([memory[text] for text in queries])
-        right = torch.stack([memory[text] for text in documents])
+        found = torch.stack([memory[text] for text in texts])
         memory.trim()
-        return [float(score) for score in (left * right).sum(1).tolist()]
+        return found
 
     def fingerprint(self) -> str:
         """Of the weights, the pooling and the prefixes."""

@@ -79,7 +79,7 @@ class LateInteraction:
         new = [text for text in dict.fromkeys(texts) if f"{kind}{text}" not in self._memory]
         for text, (vectors, ids) in zip(new, self._embedder.embed_tokens(new), strict=True):
             kept = [i for i, token in enumerate(ids) if not (skip and token in self._punctuation)]
-            self._memory[f"{kind}{text}"] = vectors[kept] if len(kept) < len(ids) else vectors
+            self._memory[f"{kind}{text}"] = vectors[kept] if 0 < len(kept) < len(ids) else vectors
 
     def _documents(self, documents: Sequence[str], indices: Sequence[int]) -> torch.Tensor:
         """Document token vectors [B, T, H], padded by repeating a document's own first token: the max is unchanged."""

@@ -6,18 +6,22 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Answer, Listwise, Pairwise, Pointwise, Request, Setwise, Usage
 
 
 @dataclass(kw_only=True)
 class Oracle:
-    """The grade of a document (0 where unjudged) plus Gaussian noise of standard deviation `noise`, fixed by `seed`."""
+    """Any question, answered by grades (0 where unjudged) plus Gaussian noise of standard deviation `noise`.
 
-    answers: ClassVar[type[Pointwise]] = Pointwise
+    The noise of a document for a query is fixed by `seed`, so that all answers agree. Ties: half a preference, else the
+    order shown.
+    """
+
+    answers: ClassVar[Any] = Request
     benchmark: Benchmark
     noise: float = 0.0
     seed: int = 0
@@ -27,12 +31,26 @@ class Oracle:
         if self.noise < 0:
             raise ConfigError("reranker.scorer.noise", f"must not be negative, got {self.noise}")
 
-    def answer(self, requests: Sequence[Pointwise]) -> list[float]:
-        """The grade of each request's document, with its noise."""
-        return [self._grade(request.query.id, request.candidate.document.id) for request in requests]
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answer to each request that its documents' grades, with their noise, imply."""
+        return [self._answer(request) for request in requests]
 
     def fingerprint(self) -> None:
         """None: looking a grade up is cheaper than storing it."""
+
+    def _answer(self, request: Request) -> Answer:
+        grades = [self._grade(request.query.id, candidate.document.id) for candidate in request.candidates]
+        best_first = sorted(range(len(grades)), key=lambda i: -grades[i])
+        if isinstance(request, Pointwise):
+            return grades[0]
+        if isinstance(request, Pairwise):
+            return 0.5 if grades[0] == grades[1] else float(grades[0] > grades[1])
+        if isinstance(request, Setwise):
+            return best_first[0]
+        if isinstance(request, Listwise):
+            top = best_first[: request.top]
+            return [*top, *(i for i in range(len(grades)) if i not in top)]
+        return grades
 
     def _grade(self, query_id: str, document_id: str) -> float:
         grade = float(self.benchmark.qrels.get(query_id, {}).get(document_id, 0))

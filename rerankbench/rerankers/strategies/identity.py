@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.rerankers.requests import Answer, Request
+from rerankbench.rerankers.requests import Rounds
 from rerankbench.types import Candidate, Query, Ranking
 
 
@@ -16,7 +16,7 @@ class Identity:
 
     asks: ClassVar[None] = None
 
-    def rank(self, query: Query, candidates: Sequence[Candidate]) -> Generator[list[Request], list[Answer], Ranking]:
+    def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """The candidates as they came."""
         yield from ()
         return Ranking(tuple(candidates), tuple(candidate.score for candidate in candidates))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.rerankers.requests import Answer, Pointwise, Request, by_score
-from rerankbench.types import Candidate, Query, Ranking
+from rerankbench.rerankers.requests import Pointwise, Request, Rounds, by_score
+from rerankbench.types import Candidate, Query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class ScoreAll:
 
     asks: ClassVar[type[Pointwise]] = Pointwise
 
-    def rank(self, query: Query, candidates: Sequence[Candidate]) -> Generator[list[Request], list[Answer], Ranking]:
+    def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask once for every candidate."""
-        answers = (yield [Pointwise(query, candidate) for candidate in candidates]) if candidates else []
-        return by_score(candidates, {c.document.id: a for c, a in zip(candidates, answers, strict=True)})
+        asked: list[Request] = [Pointwise(query, candidate) for candidate in candidates]
+        answers = (yield asked) if asked else None
+        return by_score(candidates, {c.document.id: a for c, a in zip(candidates, answers or [], strict=bool(answers))})

@@ -1,0 +1,99 @@
+"""A door for applications: any reranker of the configuration, on texts in memory, without a benchmark or a record.
+
+from rerankbench import load_reranker
+
+reranker = load_reranker("yes_no", "model.dtype=float32")
+best = reranker.rank("who wrote Faust?", ["Goethe wrote Faust.", "Faust is a river."])[0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rerankbench.errors import DataError
+from rerankbench.types import Document, Query, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document at its new place: its index in the list that was given, its id, score and text."""
+
+    index: int
+    id: str
+    score: float
+    text: str
+
+
+class TextReranker:
+    """A loaded reranker. The models load with the first question and stay."""
+
+    def __init__(self, reranker: Any) -> None:
+        from rerankbench.rerankers.engine import Engine
+
+        self.reranker = reranker
+        self.engine = Engine()
+
+    def rank(self, query: str, documents: Sequence[str | Mapping[str, Any]]) -> list[Ranked]:
+        """All the documents, best first; see `rank_all`."""
+        return self.rank_all([(query, documents)])[0]
+
+    def rank_all(self, lists: Sequence[tuple[str, Sequence[str | Mapping[str, Any]]]]) -> list[list[Ranked]]:
+        """Several lists at once, which is faster than one after another.
+
+        A document is a text, or a mapping with `text`, and `title`, `id` and `score` if there are any. The order given
+        is the first stage's, and so are the scores where every document has one. Raises DataError for a document
+        without text, or an id that comes twice in a list.
+        """
+        queries, run, documents = [], Run(), dict[str, Document]()
+        given: list[list[Document]] = []
+        for place, (text, items) in enumerate(lists):
+            own = [_document(item, index) for index, item in enumerate(items)]
+            if len({document.id for document in own}) < len(own):
+                raise DataError("documents", "an id comes twice in one list")
+            scores = [item.get("score") if isinstance(item, Mapping) else None for item in items]
+            scored = all(isinstance(score, int | float) for score in scores)
+            query = Query(str(place), text)
+            queries.append(query)
+            keys = [f"{place}/{index}" for index in range(len(own))]
+            documents.update((key, Document(key, document.text)) for key, document in zip(keys, own, strict=True))
+            first = scores if scored else [float(len(own) - i) for i in range(len(own))]
+            run[query.id] = sorted(zip(keys, map(float, first), strict=True), key=lambda pair: -pair[1])  # type: ignore[arg-type]
+            given.append(own)
+        reranked = self.engine.rerank(self.reranker, queries, run, documents)
+        ranked = []
+        for query, own in zip(queries, given, strict=True):
+            places = [(int(key.partition("/")[2]), score) for key, score in reranked[query.id]]
+            ranked.append([Ranked(index, own[index].id, score, own[index].text) for index, score in places])
+        return ranked
+
+
+def load_reranker(name: str, *overrides: str, config_dirs: Sequence[Path | str] = ()) -> TextReranker:
+    """The reranker option of this name, changed by overrides as on the command line (`model=smollm2`).
+
+    Raises ConfigError for a wrong name, key or value.
+    """
+    return _load([f"reranker={name}", *overrides], [Path(folder) for folder in config_dirs])
+
+
+def _load(overrides: Sequence[str], folders: Sequence[Path]) -> TextReranker:
+    from rerankbench.build import build
+    from rerankbench.compose import checked_config, compose
+
+    parts = checked_config("eval", compose("eval", overrides, folders).config)
+    return TextReranker(build(parts["reranker"], "reranker"))
+
+
+def _document(item: str | Mapping[str, Any], index: int) -> Document:
+    from rerankbench.benchmarks.corpus import joined_fields
+
+    if isinstance(item, str):
+        return Document(str(index), item)
+    if not isinstance(item, Mapping):
+        raise DataError("documents", f"document {index} must be a text, or an object with text")
+    text = joined_fields(item, ("title", "text"), "documents")
+    if not text and not any(isinstance(item.get(key), str) for key in ("text", "title")):
+        raise DataError("documents", f"document {index} has no text")
+    return Document(str(item.get("id", item.get("_id", index))), text)

@@ -1,0 +1,38 @@
+"""Pseudo relevance feedback on vectors: the query moved towards its best documents (Li et al., arXiv 2108.11044)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rerankbench.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorPRF:
+    """method: `average` of the query and its feedback; `rocchio`, alpha · query + beta · mean of the feedback.
+
+    depth: how many documents are the feedback; where there are fewer, those. Without any the query stays as it is.
+    """
+
+    method: Literal["average", "rocchio"] = "rocchio"
+    depth: int = 5
+    alpha: float = 0.4
+    beta: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.depth < 0:
+            raise ConfigError("depth", f"must not be negative, got {self.depth}")
+        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta == 0:
+            raise ConfigError(
+                "alpha", f"neither it nor beta may be negative, nor both 0; got {self.alpha}, {self.beta}"
+            )
+
+    def moved(self, query: Any, documents: Any) -> Any:
+        """The new query [H], not normalised, of a query [H] and documents [N, H], best first; tensors or arrays."""
+        feedback = documents[: self.depth]
+        k = len(feedback)
+        if not k:
+            return query
+        alpha, beta = (1 / (k + 1), k / (k + 1)) if self.method == "average" else (self.alpha, self.beta)
+        return alpha * query + beta * feedback.mean(0)

@@ -1,0 +1,147 @@
+"""Prompts as configuration: messages in Jinja2, filled with a query and documents that can be cut but never take part.
+
+A template is rendered with marks where the query and the documents stand, so the text of a document is never read as a
+template, and whoever tokenises the result can cut a document without touching the instruction or the query.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from string import ascii_uppercase
+from typing import Any, Literal
+
+from rerankbench.errors import ConfigError
+from rerankbench.store import content_hash
+
+QUERY: Literal["q"] = "q"
+DOCUMENT: Literal["d"] = "d"
+_MARK = re.compile("\ue000([qd])(\\d*)\ue001")
+_LABEL_LIKE = re.compile(r"\[(\w{1,4})\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a rendered prompt: `text` of the template, or the place of the query or of document `index`."""
+
+    text: str
+    inserted: Literal["", "q", "d"] = ""
+    index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompt:
+    """What a language model is shown, and how its answer begins.
+
+    messages: role and content (Jinja2: `query`, `document`, `documents` with `.label` and `.text`, `n`, `top`,
+    `instruction`); a message with `each: true` is repeated, together with its neighbours of that kind, for every
+    document. start: the forced beginning of the answer. labels: the answers that are scored. values: what each label
+    counts. label_style: documents are named 1, 2, … or A, B, …. document_tokens: the longest a document may be; null
+    shares the room there is. min_document_tokens: less room than that for a document is an error. plain_start: the
+    end of the prompt for models without a chat template. raw: one message, the whole text as it is.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    start: str = ""
+    labels: Sequence[str] | None = None
+    values: Sequence[float] | None = None
+    label_style: Literal["numbers", "letters"] = "numbers"
+    instruction: str = ""
+    document_tokens: int | None = None
+    min_document_tokens: int = 8
+    plain_start: str = ""
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        for place, message in enumerate(self.messages):
+            if set(message) - {"role", "content", "each"} or "content" not in message:
+                raise ConfigError(f"prompt.messages[{place}]", "needs content; may have role and each")
+        if not self.messages or (self.raw and len(self.messages) != 1):
+            raise ConfigError("prompt.messages", "must be one message" if self.raw else "are empty")
+        if self.labels is not None and len({label.strip() for label in self.labels}) != len(self.labels):
+            raise ConfigError("prompt.labels", "must be different from one another")
+        if self.values is not None and len(self.values) != len(self.labels or ()):
+            raise ConfigError("prompt.values", "must be as many as labels")
+        _ = self._templates
+
+    def document_labels(self, n: int) -> list[str]:
+        """What n documents are called. Raises ConfigError for more than 26 letters."""
+        if self.label_style == "numbers":
+            return [str(i) for i in range(1, n + 1)]
+        if n > len(ascii_uppercase):
+            raise ConfigError("prompt.label_style", f"letters name up to 26 documents, got {n}")
+        return list(ascii_uppercase[:n])
+
+    def render(self, n: int, top: int | None = None) -> list[tuple[str, list[Piece]]]:
+        """Role and pieces of each message for n documents."""
+        labels = self.document_labels(n)
+        documents = [{"label": label, "text": f"\ue000d{i}\ue001"} for i, label in enumerate(labels)]
+        common = {"query": "\ue000q\ue001", "documents": documents, "n": n, "top": top, "instruction": self.instruction}
+        if n:
+            common["document"] = documents[0]["text"]
+        rendered: list[tuple[str, list[Piece]]] = []
+        numbered = enumerate(self.messages)
+        for repeated, block in groupby(numbered, key=lambda pair: bool(pair[1].get("each"))):
+            own = list(block)
+            for values in [{"document": d["text"], "label": d["label"]} for d in documents] if repeated else [{}]:
+                for place, message in own:
+                    text = self._templates[place].render({**common, **values})
+                    rendered.append((str(message.get("role", "user")), pieces_of(text)))
+        return rendered
+
+    def fingerprint(self) -> str:
+        """Of everything in it."""
+        return content_hash("prompt", asdict(self))
+
+    @functools.cached_property
+    def _templates(self) -> list[Any]:
+        from jinja2 import StrictUndefined, TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        templates = []
+        for place, message in enumerate(self.messages):
+            try:
+                templates.append(environment.from_string(str(message["content"])))
+            except TemplateError as error:
+                raise ConfigError(f"prompt.messages[{place}].content", f"is not a template: {error}") from error
+        return templates
+
+
+def neutral(text: str) -> str:
+    """A query or document that cannot be mistaken for a label or a mark: `[3]` becomes `(3)`."""
+    return _LABEL_LIKE.sub(r"(\1)", text.replace("\ue000", " ").replace("\ue001", " "))
+
+
+def pieces_of(text: str) -> list[Piece]:
+    """The pieces of a text that holds marks, such as a chat template filled with `marked` messages."""
+    pieces, last = [], 0
+    for mark in _MARK.finditer(text):
+        pieces.append(Piece(text[last : mark.start()]))
+        pieces.append(Piece("", QUERY) if mark[1] == QUERY else Piece("", DOCUMENT, int(mark[2])))
+        last = mark.end()
+    pieces.append(Piece(text[last:]))
+    return [piece for piece in pieces if piece.text or piece.inserted]
+
+
+def marked(pieces: Sequence[Piece]) -> str:
+    """The text with its marks, to go through a chat template."""
+    return "".join(p.text or ("\ue000q\ue001" if p.inserted == QUERY else f"\ue000d{p.index}\ue001") for p in pieces)
+
+
+def shares(lengths: Sequence[int], room: int) -> list[int]:
+    """Tokens each document may keep of `room`: equal shares, and what short ones leave goes to the long ones.
+
+    lengths: tokens of each document [n].
+    """
+    kept = list(lengths)
+    if sum(kept) <= room:
+        return kept
+    left, waiting = room, sorted(range(len(kept)), key=lambda i: lengths[i])
+    for position, i in enumerate(waiting):
+        kept[i] = min(lengths[i], left // (len(waiting) - position))
+        left -= kept[i]
+    return kept

@@ -1,0 +1,35 @@
+"""How likely the query is, given the document (Sachan et al., arXiv 2204.07496)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rerankbench.rerankers.prompt import Prompt
+from rerankbench.rerankers.requests import Answer, Pointwise
+from rerankbench.rerankers.scorers.prompted import Prompted
+
+_QUERY_ALONE = Prompt(messages=({"content": "{{ query }}"},), raw=True)
+
+
+@dataclass(kw_only=True)
+class QueryLikelihood(Prompted):
+    """Mean log-probability of the query's tokens behind a prompt that shows the document alone; 0 for an empty query.
+
+    No end token is scored. One forward pass, nothing generated.
+    """
+
+    answers: ClassVar[type[Pointwise]] = Pointwise
+
+    def answer(self, requests: Sequence[Pointwise]) -> list[Answer]:
+        """One mean a request."""
+        prompts = [self.filled(request) for request in requests]
+        found = self.language_model.log_likelihoods(prompts, [request.query.text for request in requests])
+        self.keep(requests, prompts, found)
+        return list(found)
+
+    def room(self, request: Pointwise) -> int:
+        """Tokens of the query, and one for a space in front of it."""
+        model = self.language_model
+        return model.tokens(model.fill(_QUERY_ALONE, request.query.text, ())) + 1

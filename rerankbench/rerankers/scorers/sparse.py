@@ -1,0 +1,62 @@
+"""Learned sparse vectors of query and document, their inner product (SPLADE, Formal et al., arXiv 2109.10086)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import ClassVar, Literal
+
+from rerankbench.models.embedder import Memory
+from rerankbench.models.model import Model
+from rerankbench.models.sparse_encoder import SparseEncoder
+from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.store import content_hash
+
+
+@dataclass(kw_only=True)
+class Sparse:
+    """Σ over vocabulary words of the query's weight times the document's; 0 where they share none.
+
+    query_weights: from the `network`, as the document's, or each of the query's tokens its idf or 1 (`tokens`), which
+    needs no network (inference-free).
+    """
+
+    answers: ClassVar[type[Pointwise]] = Pointwise
+    model: Model
+    query_weights: Literal["network", "tokens"] = "network"
+    usage: Usage = field(init=False, default_factory=Usage)
+
+    def answer(self, requests: Sequence[Pointwise]) -> list[float]:
+        """One inner product a request; a text that comes again is not read again."""
+        self._remember([request.candidate.document.text for request in requests])
+        encode = self._encoder.encode if self.query_weights == "network" else self._encoder.encode_tokens
+        queries = list(dict.fromkeys(request.query.text for request in requests))
+        vectors = dict(zip(queries, encode(queries), strict=True))
+        scores = [0.0] * len(requests)
+        for text, group in groupby(sorted(range(len(requests)), key=lambda i: requests[i].query.text),
+                                   key=lambda i: requests[i].query.text):  # fmt: skip
+            query = vectors[text].to_dense()
+            for i in group:
+                document = self._memory[requests[i].candidate.document.text]
+                scores[i] = float(query[document.indices()[0]] @ document.values())
+        self._memory.trim()
+        return scores
+
+    def fingerprint(self) -> str:
+        """Of the weights and of how queries are weighed."""
+        return content_hash("sparse", self.model.fingerprint, self.query_weights)
+
+    def _remember(self, documents: Sequence[str]) -> None:
+        new = [text for text in dict.fromkeys(documents) if text not in self._memory]
+        for text, vector in zip(new, self._encoder.encode(new), strict=True):
+            self._memory[text] = vector
+
+    @functools.cached_property
+    def _encoder(self) -> SparseEncoder:
+        return SparseEncoder(self.model, self.usage)
+
+    @functools.cached_property
+    def _memory(self) -> Memory:
+        return Memory(capacity=200_000)

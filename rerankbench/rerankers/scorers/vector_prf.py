@@ -1,0 +1,59 @@
+"""A bi-encoder whose query is moved towards the documents shown first (vector PRF, Li et al., arXiv 2108.11044)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from rerankbench.models.model import Model
+from rerankbench.models.vector_prf import VectorPRF
+from rerankbench.rerankers.requests import Groupwise, Usage
+from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
+from rerankbench.store import content_hash
+
+
+@dataclass(kw_only=True)
+class FeedbackBiEncoder:
+    """Inner product of each document with the moved query; the feedback are the first documents of the request.
+
+    Documents have length 1, the moved query has not: with Rocchio a score is alpha · cosine with the query + beta ·
+    mean cosine with the feedback.
+    """
+
+    answers: ClassVar[type[Groupwise]] = Groupwise
+    model: Model
+    prf: VectorPRF
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
+    query_prefix: str = ""
+    document_prefix: str = ""
+    usage: Usage = field(init=False, default_factory=Usage)
+    chunk: ClassVar[int] = 16
+
+    def answer(self, requests: Sequence[Groupwise]) -> list[list[float]]:
+        """One score for each document of each request; all texts are embedded together."""
+        texts = [self.query_prefix + request.query.text for request in requests]
+        texts += [self.document_prefix + c.document.text for request in requests for c in request.candidates]
+        vectors = self._bi_encoder.vectors(texts)
+        queries, documents = vectors[: len(requests)], vectors[len(requests) :]
+        scores: list[list[float]] = []
+        for request, query in zip(requests, queries, strict=True):
+            own, documents = documents[: len(request.candidates)], documents[len(request.candidates) :]
+            scores.append((own @ self.prf.moved(query, own)).tolist())
+        return scores
+
+    def fingerprint(self) -> str:
+        """Of the weights, the feedback and the bi-encoder's options."""
+        return content_hash("vector_prf", self.prf, self._bi_encoder.fingerprint())
+
+    @functools.cached_property
+    def _bi_encoder(self) -> BiEncoder:
+        bi_encoder = BiEncoder(
+            model=self.model,
+            pooling=self.pooling,
+            query_prefix=self.query_prefix,
+            document_prefix=self.document_prefix,
+        )
+        bi_encoder.usage = self.usage
+        return bi_encoder

@@ -1,0 +1,100 @@
+"""Prompts: what is rendered, what is refused, and that no text is taken for a template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerankbench.errors import ConfigError
+from rerankbench.rerankers.prompt import Piece, Prompt, marked, neutral, pieces_of
+
+
+def _shown(prompt: Prompt, n: int, top: int | None = None) -> list[tuple[str, str]]:
+    """Messages with `<q>` and `<d0>` for what is inserted."""
+    return [
+        (role, "".join(p.text or f"<{p.inserted}{p.index if p.inserted == 'd' else ''}>" for p in pieces))
+        for role, pieces in prompt.render(n, top)
+    ]
+
+
+def test_documents_are_numbered_or_lettered() -> None:
+    text = "{{ n }}: {{ query }}{% for d in documents %} [{{ d.label }}] {{ d.text }}{% endfor %}"
+    assert _shown(Prompt(messages=[{"content": text}]), 2) == [("user", "2: <q> [1] <d0> [2] <d1>")]
+    letters = Prompt(messages=[{"role": "system", "content": text}], label_style="letters")
+    assert _shown(letters, 3) == [("system", "3: <q> [A] <d0> [B] <d1> [C] <d2>")]
+    assert letters.document_labels(26)[-1] == "Z"
+    with pytest.raises(ConfigError, match=r"prompt\.label_style: letters name up to 26 documents, got 27"):
+        letters.document_labels(27)
+
+
+def test_turns_are_repeated_for_each_document() -> None:
+    prompt = Prompt(
+        messages=[
+            {"role": "system", "content": "{{ instruction }}"},
+            {"role": "user", "content": "Document {{ label }}: {{ document }}", "each": True},
+            {"role": "assistant", "content": "Received {{ label }}.", "each": True},
+            {"role": "user", "content": "Name {{ top }} of {{ n }} for {{ query }}"},
+        ],
+        instruction="Pick.",
+    )
+    assert _shown(prompt, 2, top=1) == [
+        ("system", "Pick."),
+        ("user", "Document 1: <d0>"),
+        ("assistant", "Received 1."),
+        ("user", "Document 2: <d1>"),
+        ("assistant", "Received 2."),
+        ("user", "Name 1 of 2 for <q>"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"messages": []}, "prompt.messages"),
+        ({"messages": [{"role": "user"}]}, "prompt.messages[0]"),
+        ({"messages": [{"content": "x", "rôle": "user"}]}, "prompt.messages[0]"),
+        ({"messages": [{"content": "x"}, {"content": "{{ query"}]}, "prompt.messages[1].content"),
+        ({"messages": [{"content": "x"}] * 2, "raw": True}, "prompt.messages"),
+        ({"messages": [{"content": "x"}], "labels": ["Yes", " Yes"]}, "prompt.labels"),
+        ({"messages": [{"content": "x"}], "labels": ["0", "1"], "values": [0]}, "prompt.values"),
+        ({"messages": [{"content": "x"}], "values": [0]}, "prompt.values"),
+    ],
+)
+def test_what_makes_no_prompt_is_refused(options: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Prompt(**options)
+    assert error.value.key == key
+
+
+@given(text=st.text(max_size=60))
+def test_no_text_looks_like_a_label_or_a_mark(text: str) -> None:
+    pieces = [Piece("Passage: "), Piece("", "d", 3), Piece(" for "), Piece("", "q")]
+    assert pieces_of(marked(pieces)) == pieces
+    assert not any(piece.inserted for piece in pieces_of(neutral(text)))
+    assert len(neutral(text)) == len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("see [3]", "see (3)"), ("[C] > [A]", "(C) > (A)"), ("[[12]]", "[(12)]"), ("a[i] b", "a(i) b"), ("[see]", "(see)"),
+     ("[citation needed]", "[citation needed]"), ("[]", "[]")],
+)  # fmt: skip
+def test_what_looks_like_a_label_is_rewritten(text: str, shown: str) -> None:
+    assert neutral(text) == shown
+
+
+def test_a_fingerprint_is_of_everything() -> None:
+    base: dict[str, Any] = {"messages": [{"content": "{{ query }}"}]}
+    variants = [
+        Prompt(**base),
+        Prompt(**base, start="A"),
+        Prompt(**base, document_tokens=9),
+        Prompt(**base, plain_start="\n"),
+        Prompt(**base, label_style="letters"),
+        Prompt(messages=[{"content": "{{ query }}", "role": "system"}]),
+    ]
+    assert len({prompt.fingerprint() for prompt in variants}) == len(variants)
+    assert Prompt(**base).fingerprint() == variants[0].fingerprint()
