@@ -77,9 +77,11 @@ def build(node: Any, key: str, **provided: Any) -> Any:
         return target(**values)
     except ConfigError as error:
         root = key.split(".")[0].split("[")[0]
-        if error.key.split(".")[0] in (root, key.rpartition(".")[2]):  # a scorer's model is set as model.…
+        if error.key.split(".")[0] == root:
             raise
-        raise ConfigError(f"{key}.{error.key}", str(error).removeprefix(f"{error.key}: ")) from None
+        around, _, own = key.rpartition(".")
+        place = around if error.key.split(".")[0] == own else key  # `model.path` in `reranker.scorer.model`
+        raise ConfigError(f"{place}.{error.key}", str(error).removeprefix(f"{error.key}: ")) from None
 
 
 def _resolve(target: str, key: str) -> Any:

@@ -79,7 +79,9 @@ class HttpLM:
         read = [places(answer) for answer in answers]
         if all(found is None for found in read) and any(choice(answer) for answer in answers):
             raise ConfigError("model", "the endpoint tells no log-probabilities; choose a reranker that reads text")
-        return [_label_scores(found or [], prompt.start, wanted) for found, prompt in zip(read, prompts, strict=True)]
+        return [
+            _label_scores(found or [], self._asked_start(p), wanted) for found, p in zip(read, prompts, strict=True)
+        ]
 
     def log_likelihoods(
         self, prompts: Sequence[Filled], continuations: Sequence[str], total: bool = False
@@ -113,7 +115,7 @@ class HttpLM:
         """See LanguageModel; "" for an answer that could not be read."""
         answers = self._ask(prompts, max_tokens=new_tokens, stop=list(stop) or None)
         texts = [text_of(answer, stop) for answer in answers]
-        return [_without_start(text, prompt.start) for text, prompt in zip(texts, prompts, strict=True)]
+        return [_without(self._asked_start(prompt), text) for text, prompt in zip(texts, prompts, strict=True)]
 
     def _ask(
         self,
@@ -134,23 +136,26 @@ class HttpLM:
             return self._post("completions", bodies)
         options = {"temperature": 0, "stop": stop, "top_logprobs": log_probabilities}
         options["logprobs"] = True if log_probabilities else None
-        if self.endpoint.prefill and prompts[0].start:
+        if self.endpoint.prefill and prompts[0].start.strip():
             options.update(continue_final_message=True, add_generation_prompt=False)
         bodies = []
         for prompt in prompts:
-            written = 0 if self.endpoint.prefill or not prompt.start else self._length(prompt.start) + 2
+            start = self._asked_start(prompt)
+            written = self._length(start) + 2 if start else 0
             messages = [{"role": role, "content": content} for role, content in self._messages(prompt)]
             bodies.append(self.endpoint.body(messages=messages, max_tokens=max_tokens + written, **options))
         return self._post("chat/completions", bodies)
 
     def _messages(self, prompt: Filled) -> list[tuple[str, str]]:
         """The messages, and the forced start: begun by us, or asked for."""
-        if not prompt.start.strip():
-            return list(prompt.messages)
-        if self.endpoint.prefill:
-            return [*prompt.messages, ("assistant", prompt.start)]
-        *before, (role, content) = prompt.messages
-        return [*before, (role, f"{content}\n\nBegin your answer with: {prompt.start.strip()}")]
+        if start := self._asked_start(prompt):
+            *before, (role, content) = prompt.messages
+            return [*before, (role, f"{content}\n\nBegin your answer with: {start}")]
+        return [*prompt.messages, ("assistant", prompt.start)] if prompt.start.strip() else list(prompt.messages)
+
+    def _asked_start(self, prompt: Filled) -> str:
+        """The start of the answer that the model has to write itself; "" where the prompt holds it already."""
+        return "" if self.endpoint.prefill or prompt.messages[0][0] == RAW else prompt.start.strip()
 
     def _post(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[Any]:
         answers = self.endpoint.client.post_all(path, bodies)
@@ -179,9 +184,7 @@ class HttpLM:
         longest = dict(zip(shown, kept, strict=True))
         cut = [i for i, own in enumerate(ends) if i in longest and longest[i] < len(own)]
         self.usage.truncated_inputs += bool(cut)
-        return [
-            text[: ends[i][longest[i] - 1]] if i in cut and longest[i] else text for i, text in enumerate(documents)
-        ]
+        return [text[: [0, *ends[i]][longest[i]]] if i in cut else text for i, text in enumerate(documents)]
 
     def _length(self, text: str) -> int:
         return len(self.endpoint.token_ends(text))
@@ -200,19 +203,18 @@ def _plain(prompt: Filled) -> str:
     return "\n\n".join(content for _, content in prompt.messages) + prompt.tail
 
 
-def _without_start(text: str, start: str) -> str:
-    """The answer behind the forced start, where the model wrote that itself."""
-    start = start.strip()
+def _without(start: str, text: str) -> str:
+    """The answer behind the start that it was to have, or all of it."""
     return text.lstrip().removeprefix(start) if start and text.lstrip().startswith(start) else text
 
 
 def _label_scores(found: Sequence[Place], start: str, labels: Sequence[str]) -> list[float | None]:
     """Log-probability of each label at the place of the answer where it is decided."""
     scores: dict[str, float] = {}
-    place = _deciding(found, start.strip())
+    place = _deciding(found, start)
     for token, log_probability in place.likely if place else ():
         label = token.strip(" \n\r\tĠ▁")
-        label = label if label in labels else label.removeprefix(start.strip()).strip()
+        label = label if label in labels else label.removeprefix(start).strip()
         if label in labels:
             known = scores.get(label, -math.inf)
             high, low = max(known, log_probability), min(known, log_probability)
@@ -221,7 +223,7 @@ def _label_scores(found: Sequence[Place], start: str, labels: Sequence[str]) -> 
 
 
 def _deciding(found: Sequence[Place], start: str) -> Place | None:
-    """The first place, or the one behind the forced start where the model wrote that itself."""
+    """The first place, or the one behind the start that the answer was to have."""
     written = ""
     for place in found:
         if start and written.strip() == start and place.token.strip():

@@ -66,9 +66,10 @@ def test_a_server_that_continues_is_given_the_start(server: ToyServer) -> None:
     body = server.bodies()[0]
     assert body["messages"][-1] == {"role": "assistant", "content": "Answer:"}
     assert (body["continue_final_message"], body["add_generation_prompt"], body["max_tokens"]) == (True, False, 1)
+    assert model.generate([filled], 1) == [" Yes"]
     more = model.extended(filled, "because", "\n</think>")
     model.generate([more], 5)
-    assert server.bodies()[1]["messages"][-1]["content"] == "Answer:because\n</think>"
+    assert server.bodies()[2]["messages"][-1]["content"] == "Answer:because\n</think>"
     with pytest.raises(ConfigError, match=r"model\.prefill"):
         lm(server).extended(filled, "because", "</think>")
 
@@ -153,6 +154,8 @@ def test_documents_are_cut_to_the_context_and_nothing_else(server: ToyServer) ->
     assert model.usage.truncated_inputs == 1
     with pytest.raises(ConfigError, match=r"model\.context: the prompt does not fit"):
         model.fill(many, "query " * 300, [short])
+    bare = Prompt(messages=({"content": "{{ document }}{{ query }}"},), min_document_tokens=0)
+    assert lm(server, context=18).fill(bare, "a b", [long], new_tokens=8).messages[0][1] == "a b"
     tokens = lm(server, context=None).fill(prompt(document_tokens=3), "q", ["one two three four five"])
     assert tokens.messages[0][1].startswith("Passage: one two three\n")
 

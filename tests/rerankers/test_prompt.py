@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from rerankbench.build import build
 from rerankbench.errors import ConfigError
+from rerankbench.listing import conf_folder
 from rerankbench.rerankers.prompt import Piece, Prompt, marked, neutral, pieces_of
 
 
@@ -98,3 +102,40 @@ def test_a_fingerprint_is_of_everything() -> None:
     ]
     assert len({prompt.fingerprint() for prompt in variants}) == len(variants)
     assert Prompt(**base).fingerprint() == variants[0].fingerprint()
+
+
+def _option(name: str) -> Prompt:
+    """The prompt of conf/prompt."""
+    return build(OmegaConf.to_container(OmegaConf.load(conf_folder() / "prompt" / f"{name}.yaml")), "prompt")
+
+
+def test_qwen3_is_the_text_that_the_model_was_trained_with() -> None:
+    ((_, text),) = _shown(_option("qwen3"), 1)
+    assert text == (
+        "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+        'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+        "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
+        "<Query>: <q>\n<Document>: <d0><|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "text"),
+    [("monot5", 1, "Query: <q> Document: <d0> Relevant:"),
+     ("duot5", 2, "Query: <q> Document0: <d0> Document1: <d1> Relevant:")],
+)  # fmt: skip
+def test_t5_rankers_read_the_text_that_they_were_trained_with(name: str, n: int, text: str) -> None:
+    assert _shown(_option(name), n) == [("user", text)]
+
+
+@pytest.mark.parametrize("file", sorted((conf_folder() / "prompt").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("n", [1, 2, 20])
+def test_every_option_shows_each_document_and_where_it_should_the_query(file: Path, n: int) -> None:
+    prompt = _option(file.stem)
+    pairwise, pointwise = file.stem in ("prp", "duot5"), "documents" not in str(prompt.messages) and n > 1
+    each = any(message.get("each") for message in prompt.messages)
+    if (pairwise and n != 2) or (pointwise and not each):
+        return
+    inserted = [piece for _, pieces in prompt.render(n, top=2) for piece in pieces if piece.inserted]
+    assert [piece.index for piece in inserted if piece.inserted == "d"] == list(range(n))
+    assert any(piece.inserted == "q" for piece in inserted) == (file.stem != "query_likelihood")

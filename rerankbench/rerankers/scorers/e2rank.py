@@ -87,8 +87,8 @@ class E2Rank(Prompted):
 
     @functools.cached_property
     def _end(self) -> int:
-        found = self._lm.filler.backend.convert_tokens_to_ids(self.end)
-        if found is None or found == self._lm.filler.backend.unk_token_id:
+        found = self._lm.filler.backend.get_vocab().get(self.end)
+        if found is None:
             raise ConfigError("reranker.scorer.end", f"{self.end!r} is not a token of {self.model.location}")
         return int(found)
 
