@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 MIN_SHARED = 8
 """Tokens a beginning must have to be worth keeping."""
-KEPT_TOKENS = 8192
-"""Tokens of beginnings whose keys and values are kept; the least recently used go first."""
+LIKELY_SHARED = 1 / 8
+"""A beginning that is a larger part of its prompt than this is kept although no other prompt of the call has it: the
+next round of a sequential strategy will ask about the same query."""
+KEPT_BYTES = 1 << 30
+"""Bytes of keys and values that are kept; the least recently used go first."""
 
 
 @dataclass
@@ -188,7 +191,10 @@ class CausalLM:
     def _shared(
         self, inputs: Sequence[tuple[int, ...]], cuts: Sequence[Sequence[int]], keep: int
     ) -> list[tuple[int, ...]]:
-        """The beginning of each input that is read once: the longest one that is kept already or that others share."""
+        """The beginning of each input that is kept: the longest one that others share, or one that is likely to be.
+
+        This depends on the inputs alone, not on what is kept already, and so does every score, to the last bit.
+        """
         if not self._can_reuse:
             return [()] * len(inputs)
         candidates = [
@@ -196,33 +202,26 @@ class CausalLM:
             for ids, places in zip(inputs, cuts, strict=True)
         ]
         counts = Counter(beginning for own in candidates for beginning in own)
-        return [next((b for b in own if counts[b] > 1 or b in self._kept), ()) for own in candidates]
+        chosen = []
+        for ids, own in zip(inputs, candidates, strict=True):
+            likely = own[-1] if own and len(own[-1]) > LIKELY_SHARED * len(ids) else ()
+            chosen.append(next((beginning for beginning in own if counts[beginning] > 1), likely))
+        return chosen
 
     def _keep_beginnings(self, beginnings: Sequence[tuple[int, ...]]) -> None:
-        """Run new beginnings and keep their keys and values."""
+        """Run new beginnings, each alone, which makes them the same in any company, and keep their keys and values."""
         import torch
         from transformers import DynamicCache
 
-        for batch in token_batches([len(b) for b in beginnings], self.model.tokens_per_batch):
-            ids, mask = self._padded([beginnings[i] for i in batch])
+        for beginning in beginnings:
+            ids, mask = self._padded([beginning])
             with torch.inference_mode():
                 out = self.network.base_model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                    past_key_values=DynamicCache(),
-                    use_cache=True,
+                    input_ids=ids, attention_mask=mask, past_key_values=DynamicCache(), use_cache=True
                 )
             self.usage.forward_passes += 1
-            read = sum(len(beginnings[i]) for i in batch)
-            self.usage.padded_tokens += ids.numel() - read
-            self.usage.reused_tokens -= read  # each prompt that starts from it adds it, the first one, too
-            layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
-            for row, i in enumerate(batch):
-                width = len(beginnings[i])
-                # Copies: a view would hold on to the whole batch.
-                own = [(k[row, :, -width:].clone(), v[row, :, -width:].clone()) for k, v in layers]
-                self._kept[beginnings[i]] = own
+            self.usage.reused_tokens -= len(beginning)  # each prompt that starts from it adds it, the first one, too
+            self._kept[beginning] = [(layer.keys[0], layer.values[0]) for layer in out.past_key_values.layers]
 
     def _past(self, beginnings: Sequence[tuple[int, ...]]) -> tuple[Any, torch.Tensor]:
         """The cache from which a batch starts, beginnings padded on the left, and its mask [B, P]."""
@@ -259,9 +258,10 @@ class CausalLM:
         return stacked[0], stacked[1]
 
     def _forget(self) -> None:
-        held = sum(map(len, self._kept))
-        while held > KEPT_TOKENS:
-            held -= len(self._kept.popitem(last=False)[0])
+        sizes = {b: sum(k.nbytes + v.nbytes for k, v in layers) for b, layers in self._kept.items()}
+        held = sum(sizes.values())
+        while held > KEPT_BYTES:
+            held -= sizes[self._kept.popitem(last=False)[0]]
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask [B, T], padded on the left."""

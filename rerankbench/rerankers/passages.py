@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Answer, Failure, Pointwise, Repaired, Scorer, Usage
+from rerankbench.rerankers.requests import Answer, Failure, Pointwise, Repaired, Request, Scorer, Usage
 from rerankbench.store import content_hash
 from rerankbench.types import Candidate, Document
 
@@ -62,26 +62,44 @@ class PassageScorer:
         self.scorer = scorer
         self.passages = passages
         self.usage: Usage = scorer.usage
-        if scorer.answers is not Pointwise:
+        if scorer.answers not in (Pointwise, Request):
             raise ConfigError("reranker.passages", "are for pointwise scorers")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer | Failure]:
         """One folded score a request, of the passages that were answered; a failure if none was."""
-        split = [self.passages.split(request.candidate.document.text) for request in requests]
-        inner = [
-            Pointwise(r.query, Candidate(Document(r.candidate.document.id, text), r.candidate.rank, r.candidate.score))
-            for r, texts in zip(requests, split, strict=True)
-            for text in texts
-        ]
-        found = iter(self.scorer.answer(inner))
+        split = [self._parts(request) for request in requests]
+        found = iter(self.scorer.answer([part for parts in split for part in parts]))
         answers: list[Answer | Failure] = []
-        for texts in split:
-            parts = [next(found) for _ in texts]
+        for own in split:
+            parts = [next(found) for _ in own]
             plain = [part.value if isinstance(part, Repaired) else part for part in parts]
             scores = [score for score in plain if isinstance(score, int | float) and math.isfinite(score)]
             failure = next((part for part in parts if isinstance(part, Failure)), Failure("no answer"))
             answers.append(self.passages.folded(scores) if scores else failure)
         return answers
+
+    def _parts(self, request: Pointwise) -> list[Pointwise]:
+        """The request about each passage."""
+        whole = request.candidate
+        texts = self.passages.split(whole.document.text)
+        return [
+            Pointwise(request.query, Candidate(Document(whole.document.id, text), whole.rank, whole.score))
+            for text in texts
+        ]
+
+    @property
+    def transcript(self) -> Any:
+        """The inner scorer's, where it has one."""
+        return self.scorer.transcript  # type: ignore[attr-defined]
+
+    @transcript.setter
+    def transcript(self, add: Any) -> None:
+        self.scorer.transcript = add  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some scorers have (`model`, `chunk`, `tokens`), as the inner one has it."""
+        found = getattr(self.scorer, name)
+        return (lambda request: sum(map(found, self._parts(request)))) if name == "tokens" else found
 
     def fingerprint(self) -> str | None:
         """Of the scorer and the way passages are made and folded."""

@@ -93,3 +93,22 @@ def test_the_way_of_folding_is_part_of_the_fingerprint() -> None:
         for f in ("max", "sum")
     }
     assert len(prints) == 4
+
+
+def test_what_only_some_scorers_have_is_passed_on() -> None:
+    @dataclass
+    class Talking(Counting):
+        transcript: Any = None
+        chunk: ClassVar[int] = 7
+        model: str = "net"
+
+        def tokens(self, request: Pointwise) -> int:
+            return len(request.candidate.document.text)
+
+    inner = Talking()
+    scorer = PassageScorer(inner, Passages(words=1, stride=1))
+    assert not hasattr(PassageScorer(Counting(), Passages()), "transcript")
+    assert not hasattr(PassageScorer(Counting(), Passages()), "tokens")
+    scorer.transcript = print
+    assert inner.transcript is print
+    assert (scorer.chunk, scorer.model, scorer.tokens(_request("10 20 3"))) == (7, "net", 5)
