@@ -40,8 +40,8 @@ class Filler:
         self.encoder = encoder
         self.has_template = bool(self.backend.chat_template)
         before, after = self._around()
-        self.before = before if encoder or not self.has_template else []
-        self.after = after if encoder else []
+        self._before = before
+        self._after = after if encoder else []
         self._read: dict[tuple[bool, str], list[int]] = {}
 
     def fill(
@@ -72,7 +72,7 @@ class Filler:
         rendered = prompt.render(n, top)
         if prompt.raw:
             text = marked(rendered[0][1])
-        elif self.has_template:
+        elif self._chats(prompt):
             text = self._chat([(role, marked(pieces)) for role, pieces in rendered])
         else:
             text = "\n\n".join(marked(pieces) for _, pieces in rendered) + prompt.plain_start
@@ -125,7 +125,7 @@ class Filler:
         limit = prompt.document_tokens or 1 << 30
         lengths = [min(len(ids[i]), limit) for i in places]
         fixed = sum(len(part) for i, part in enumerate(ids) if i not in set(places))
-        room = self.context - new_tokens - fixed - len(self.before) - len(self.after)
+        room = self.context - new_tokens - fixed - len(self._begin(prompt)) - len(self._after)
         kept = shares(lengths, max(0, room))
         starved = [k for k, length in zip(kept, lengths, strict=True) if k < min(length, prompt.min_document_tokens)]
         if room < 0 or starved:
@@ -141,13 +141,13 @@ class Filler:
         return ids, cut
 
     def _joined(self, prompt: Prompt, pieces: Sequence[Piece], ids: Sequence[Sequence[int]]) -> Filled:
-        joined = [] if prompt.raw and not self.encoder else list(self.before)
+        joined = self._begin(prompt)
         places: dict[str, list[tuple[int, int]]] = {"": [], QUERY: [], DOCUMENT: []}
         for piece, part in zip(pieces, ids, strict=True):
             places[piece.inserted].append((len(joined), len(joined) + len(part)))
             joined += part
         documents = places[DOCUMENT]
-        joined += self.after
+        joined += self._after
         return Filled(
             ids=tuple(joined),
             cuts=documents[0] if documents else (),
@@ -156,6 +156,13 @@ class Filler:
             tail="" if pieces[-1].inserted else pieces[-1].text,
             start=prompt.start,
         )
+
+    def _chats(self, prompt: Prompt) -> bool:
+        return self.has_template and prompt.chat and not prompt.raw
+
+    def _begin(self, prompt: Prompt) -> list[int]:
+        """The special tokens in front; a chat template has its own, and so has a raw prompt for a decoder."""
+        return [] if not self.encoder and (prompt.raw or self._chats(prompt)) else list(self._before)
 
     def _chat(self, messages: Sequence[tuple[str, str]]) -> str:
         """The chat template's text with the assistant's header; a system message joins the user's where it must."""

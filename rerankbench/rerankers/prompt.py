@@ -41,7 +41,8 @@ class Prompt:
     document. start: the forced beginning of the answer. labels: the answers that are scored. values: what each label
     counts. label_style: documents are named 1, 2, … or A, B, …. document_tokens: the longest a document may be; null
     shares the room there is. min_document_tokens: less room than that for a document is an error. plain_start: the
-    end of the prompt for models without a chat template. raw: one message, the whole text as it is.
+    end of the prompt where there is no chat template. chat: false leaves the model's chat template out, which serves
+    likelihoods of text. raw: one message, the whole text as it is, special tokens included.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -53,6 +54,7 @@ class Prompt:
     document_tokens: int | None = None
     min_document_tokens: int = 8
     plain_start: str = ""
+    chat: bool = True
     raw: bool = False
 
     def __post_init__(self) -> None:
