@@ -13,12 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.models.encoder import token_batches
-from rerankbench.models.filling import Filler
-from rerankbench.models.greedy import only_greedy
 from rerankbench.models.language_model import Filled
-from rerankbench.models.model import Model
-from rerankbench.rerankers.prompt import Prompt
-from rerankbench.rerankers.requests import Usage
+from rerankbench.models.local_lm import LocalLM
 
 if TYPE_CHECKING:
     import torch
@@ -36,43 +32,15 @@ KEPT_BYTES = 1 << 30
 
 
 @dataclass
-class CausalLM:
+class CausalLM(LocalLM):
     """A causal language model. Batches hold up to the model's `tokens_per_batch` padded tokens, longest first."""
 
-    model: Model
-    usage: Usage = field(default_factory=Usage)
     _kept: OrderedDict[tuple[int, ...], Any] = field(default_factory=OrderedDict)
 
     @functools.cached_property
     def network(self) -> Any:
         """The network, loaded on first use."""
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        network = self.model.load(transformers.AutoModelForCausalLM.from_pretrained, dtype=self.model.torch_dtype)
-        return only_greedy(network.to(self.model.torch_device).eval())
-
-    @functools.cached_property
-    def filler(self) -> Filler:
-        """Tokenizer and context."""
-        return Filler(self.model, self.model.context)
-
-    def fill(
-        self, prompt: Prompt, query: str, documents: Sequence[str], top: int | None = None, new_tokens: int = 0
-    ) -> Filled:
-        """See LanguageModel."""
-        filled, cut = self.filler.fill(prompt, query, documents, top, new_tokens)
-        self.usage.truncated_inputs += cut
-        return filled
-
-    def readable(self, prompt: Filled) -> str:
-        """See LanguageModel."""
-        return str(self.filler.backend.decode(list(prompt.ids)))
-
-    def tokens(self, prompt: Filled) -> int:
-        """See LanguageModel."""
-        return len(prompt.ids)
+        return self.load("AutoModelForCausalLM")
 
     def label_scores(self, prompts: Sequence[Filled], labels: Sequence[str]) -> list[list[float | None]]:
         """See LanguageModel: the logits of the labels' tokens behind the prompt, and no others."""
@@ -81,10 +49,6 @@ class CausalLM:
         for index, states in self.states([prompt.ids for prompt in prompts], [p.cuts for p in prompts], 1):
             scores[index] = self._logits(states[-1:], ids[prompts[index].tail])[0].tolist()
         return scores
-
-    def extended(self, prompt: Filled, said: str, forced: str) -> Filled:
-        """See LanguageModel."""
-        return self.filler.extended(prompt, said, forced)
 
     def log_likelihoods(
         self, prompts: Sequence[Filled], continuations: Sequence[str], total: bool = False
@@ -113,7 +77,9 @@ class CausalLM:
         options: dict[str, Any] = {"max_new_tokens": new_tokens, "pad_token_id": self._padding}
         if stop:
             options.update(stop_strings=list(stop), tokenizer=self.filler.backend)
-        for batch in token_batches(lengths, self.model.tokens_per_batch * 2):
+        # Decoding reads the whole network for each token: on a CPU, many answers at once are as fast as few.
+        budget = self.model.tokens_per_batch * (8 if self.model.torch_device.type == "cpu" else 1)
+        for batch in token_batches(lengths, budget):
             ids, mask = self._padded([prompts[i].ids for i in batch])
             with torch.inference_mode():
                 out = self.network.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]

@@ -4,59 +4,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.models.encoder import token_batches
-from rerankbench.models.filling import Filler
-from rerankbench.models.greedy import only_greedy
 from rerankbench.models.language_model import Filled
-from rerankbench.models.model import Model
-from rerankbench.rerankers.prompt import Prompt
-from rerankbench.rerankers.requests import Usage
+from rerankbench.models.local_lm import LocalLM
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass
-class Seq2SeqLM:
+class Seq2SeqLM(LocalLM):
     """An encoder-decoder model; the forced start of an answer is read by the decoder."""
 
-    model: Model
-    usage: Usage = field(default_factory=Usage)
+    encoder: ClassVar[bool] = True
 
     @functools.cached_property
     def network(self) -> Any:
         """The network, loaded on first use."""
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        network = self.model.load(transformers.AutoModelForSeq2SeqLM.from_pretrained, dtype=self.model.torch_dtype)
-        return only_greedy(network.to(self.model.torch_device).eval())
-
-    @functools.cached_property
-    def filler(self) -> Filler:
-        """Tokenizer and context; T5 states no limit, having relative positions, and 512 tokens in its tokenizer."""
-        return Filler(self.model, self.model.context, encoder=True)
-
-    def fill(
-        self, prompt: Prompt, query: str, documents: Sequence[str], top: int | None = None, new_tokens: int = 0
-    ) -> Filled:
-        """See LanguageModel; the answer takes no room from the prompt here."""
-        filled, cut = self.filler.fill(prompt, query, documents, top)
-        self.usage.truncated_inputs += cut
-        return filled
+        return self.load("AutoModelForSeq2SeqLM")
 
     def readable(self, prompt: Filled) -> str:
         """See LanguageModel."""
-        text = str(self.filler.backend.decode(list(prompt.ids)))
+        text = super().readable(prompt)
         return f"{text}\n[decoder] {prompt.start}" if prompt.start else text
-
-    def tokens(self, prompt: Filled) -> int:
-        """See LanguageModel."""
-        return len(prompt.ids)
 
     def label_scores(self, prompts: Sequence[Filled], labels: Sequence[str]) -> list[list[float | None]]:
         """See LanguageModel: the logits of the labels' tokens at the first place behind the forced start."""
@@ -65,10 +38,6 @@ class Seq2SeqLM:
         for index, logits in self._logits(prompts, [self._start(p.start) for p in prompts]):
             scores[index] = logits[-1, ids[prompts[index].start]].tolist()
         return scores
-
-    def extended(self, prompt: Filled, said: str, forced: str) -> Filled:
-        """See LanguageModel; the decoder reads all of it."""
-        return self.filler.extended(prompt, said, forced)
 
     def log_likelihoods(
         self, prompts: Sequence[Filled], continuations: Sequence[str], total: bool = False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.filling import Filler
 from rerankbench.models.language_model import Filled, LanguageModel
+from rerankbench.models.local_lm import LocalLM
 from rerankbench.models.model import Model
 from rerankbench.rerankers.prompt import Prompt
 from rerankbench.rerankers.requests import Usage
@@ -49,11 +49,10 @@ class VLLM(Model):
 
 
 @dataclass
-class VllmLM:
+class VllmLM(LocalLM):
     """A language model on vLLM. A forward pass is counted for each prompt and each further generated token."""
 
     model: VLLM
-    usage: Usage = field(default_factory=Usage)
 
     @functools.cached_property
     def network(self) -> Any:
@@ -75,30 +74,11 @@ class VllmLM:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ConfigError("model", f"vLLM cannot load {self.model.location!r}: {first}") from error
 
-    @functools.cached_property
-    def filler(self) -> Filler:
-        """Tokenizer and context."""
-        return Filler(self.model, self.model.context)
-
     def fill(
         self, prompt: Prompt, query: str, documents: Sequence[str], top: int | None = None, new_tokens: int = 0
     ) -> Filled:
         """See LanguageModel; vLLM always generates a token, so there is room for one."""
-        filled, cut = self.filler.fill(prompt, query, documents, top, max(1, new_tokens))
-        self.usage.truncated_inputs += cut
-        return filled
-
-    def readable(self, prompt: Filled) -> str:
-        """See LanguageModel."""
-        return str(self.filler.backend.decode(list(prompt.ids)))
-
-    def tokens(self, prompt: Filled) -> int:
-        """See LanguageModel."""
-        return len(prompt.ids)
-
-    def extended(self, prompt: Filled, said: str, forced: str) -> Filled:
-        """See LanguageModel."""
-        return self.filler.extended(prompt, said, forced)
+        return super().fill(prompt, query, documents, top, max(1, new_tokens))
 
     def label_scores(self, prompts: Sequence[Filled], labels: Sequence[str]) -> list[list[float | None]]:
         """See LanguageModel: one token is generated, and the log-probabilities of the labels' tokens are read there."""
