@@ -155,20 +155,28 @@ def _check_paradigm(node: Any, key: str) -> None:
             _check_paradigm(inner, f"{key}.{name}")
     if not isinstance(strategy, Mapping) or ("scorer" not in node and "depth" not in node):
         return
-    asks = class_attribute(find(str(strategy["_target_"]), f"{key}.strategy"), "asks")
+    asks = _question(strategy, f"{key}.strategy", "asks")
     if asks in (None, "None"):
         if isinstance(scorer, Mapping):
             raise ConfigError(f"{key}.scorer", "takes no scorer: the strategy asks nothing")
         return
     if not isinstance(scorer, Mapping):
         raise ConfigError(f"{key}.scorer", f"must be given: the strategy asks {asks} requests")
-    answers = class_attribute(find(str(scorer["_target_"]), f"{key}.scorer"), "answers")
+    if isinstance(node.get("passages"), Mapping) and asks != "Pointwise":
+        raise ConfigError(f"{key}.passages", f"are scored one by one, but the strategy asks {asks} requests")
+    answers = _question(scorer, f"{key}.scorer", "answers")
     if answers not in (asks, "Request"):
         fitting = ", ".join(_options_with("reranker/scorer", "answers", {asks or "", "Request"}))
         raise ConfigError(
             f"{key}.scorer",
             f"answers {answers} requests, but the strategy asks {asks} requests; scorers that do: {fitting}",
         )
+
+
+def _question(node: Mapping[str, Any], key: str, attribute: str) -> str | None:
+    """The name of the question that a part asks or answers, however its module imports it."""
+    found = class_attribute(find(str(node["_target_"]), key), attribute)
+    return found and found.rpartition(".")[2]
 
 
 def _options_with(group: str, attribute: str, values: set[str]) -> list[str]:

@@ -123,7 +123,8 @@ def provenance(benchmark: Benchmark, split: str, engine: Engine, choices: Mappin
     """The data and the models that the run used."""
     described = {"name": benchmark.name, "split": split, "description": dict(benchmark.description)}
     described["fingerprint"] = content_hash(benchmark.corpus.fingerprint(), _judgments(benchmark.qrels))
-    models = [scorer.model.described() for scorer in engine.scorers if hasattr(scorer, "model")]
+    networks: list[Any] = [getattr(scorer, "model", None) for scorer in engine.scorers]
+    models = [network.described() for network in networks if hasattr(network, "described")]
     answered = [scorer.fingerprint() for scorer in engine.scorers]
     return {"benchmark": described, "scorers": answered, "models": models, "choices": dict(choices)}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerankbench.benchmarks.readers import well_formed
 from rerankbench.errors import DataError
 from rerankbench.types import Document, Query, Run
 
@@ -50,12 +51,10 @@ class TextReranker:
         queries, run, documents = [], Run(), dict[str, Document]()
         given: list[list[Document]] = []
         for place, (text, items) in enumerate(lists):
-            own = [_document(item, index) for index, item in enumerate(items)]
-            if len({document.id for document in own}) < len(own):
-                raise DataError("documents", "an id comes twice in one list")
+            own = read_documents(items)
             scores = [item.get("score") if isinstance(item, Mapping) else None for item in items]
             scored = all(isinstance(score, int | float) for score in scores)
-            query = Query(str(place), text)
+            query = Query(str(place), well_formed(text))
             queries.append(query)
             keys = [f"{place}/{index}" for index in range(len(own))]
             documents.update((key, Document(key, document.text)) for key, document in zip(keys, own, strict=True))
@@ -86,14 +85,22 @@ def _load(overrides: Sequence[str], folders: Sequence[Path]) -> TextReranker:
     return TextReranker(build(parts["reranker"], "reranker"))
 
 
+def read_documents(items: Sequence[str | Mapping[str, Any]]) -> list[Document]:
+    """The documents of a list as `rank_all` takes it. Raises DataError for one without text, or an id that is taken."""
+    documents = [_document(item, index) for index, item in enumerate(items)]
+    if len({document.id for document in documents}) < len(documents):
+        raise DataError("documents", "an id comes twice in one list")
+    return documents
+
+
 def _document(item: str | Mapping[str, Any], index: int) -> Document:
     from rerankbench.benchmarks.corpus import joined_fields
 
     if isinstance(item, str):
-        return Document(str(index), item)
+        return Document(str(index), well_formed(item))
     if not isinstance(item, Mapping):
         raise DataError("documents", f"document {index} must be a text, or an object with text")
     text = joined_fields(item, ("title", "text"), "documents")
     if not text and not any(isinstance(item.get(key), str) for key in ("text", "title")):
         raise DataError("documents", f"document {index} has no text")
-    return Document(str(item.get("id", item.get("_id", index))), text)
+    return Document(str(item.get("id", item.get("_id", index))), well_formed(text))

@@ -188,6 +188,11 @@ def _union(annotation: ast.expr) -> Iterator[ast.expr]:
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
         yield from _union(annotation.left)
         yield from _union(annotation.right)
+    elif _name(annotation) in ("Optional", "Union"):
+        for option in _inner(annotation):
+            yield from _union(option)
+        if _name(annotation) == "Optional":
+            yield ast.Constant(None)
     else:
         yield annotation
 

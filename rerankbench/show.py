@@ -23,7 +23,7 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     asks = any(word.startswith("reranker=") for word in own)
     if not asks:  # only a prompt was named: the reranker that brings it, or else any that has one
         chosen = next((word.partition("=")[2] for word in overrides if word.startswith("prompt=")), "")
-        overrides = [f"reranker={_reranker_of(chosen)}", *overrides]
+        overrides = [f"reranker={_reranker_of(chosen, folders)}", *overrides]
     if not any(word.startswith("benchmark.queries=") for word in overrides):
         overrides = [*overrides, "benchmark.queries=1"]
     parts = checked_config("eval", compose("eval", overrides, folders).config)
@@ -60,11 +60,15 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
-def _reranker_of(prompt: str) -> str:
-    """The first reranker option that brings this prompt."""
+def _reranker_of(prompt: str, folders: Sequence[Path]) -> str:
+    """The first reranker option that brings this prompt, else one that can ask it."""
+    from omegaconf import OmegaConf
+
     from rerankbench.listing import groups
 
-    for name, file in groups()["reranker"].items():
+    known = groups(folders)
+    for name, file in known["reranker"].items():
         if f"override /prompt@_global_.prompt: {prompt}\n" in file.read_text(encoding="utf-8"):
             return name
-    return "yes_no"
+    own = known.get("prompt", {}).get(prompt)
+    return "rankgpt" if own and not OmegaConf.select(OmegaConf.load(own), "labels") else "yes_no"

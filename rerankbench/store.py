@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rerankbench.errors import ConfigError
 from rerankbench.types import Run
 
 
@@ -27,9 +28,15 @@ def content_hash(*parts: Any) -> str:
 
 
 class Store:
-    """A folder with `runs/`, `indexes/` and `answers.sqlite`."""
+    """A folder with `runs/`, `indexes/` and `answers.sqlite`. Raises ConfigError for one that cannot be written to."""
 
     def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("store.dir", f"cannot make {folder}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise ConfigError("store.dir", f"cannot write to {folder}")
         self.folder = folder
         self._answers: sqlite3.Connection | None = None
 
@@ -86,7 +93,6 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         if self._answers is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._answers = sqlite3.connect(self.folder / "answers.sqlite", timeout=60)
             _write_ahead(self._answers)
             self._answers.execute("PRAGMA synchronous=NORMAL")

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from rerankbench.benchmarks.readers import well_formed
 from rerankbench.errors import DataError, UserError
-from rerankbench.library import _load
+from rerankbench.library import _load, read_documents
 
 
 def rerank_lines(overrides: Sequence[str], folders: Sequence[Path], source: int, sink: TextIO) -> None:
@@ -29,15 +30,12 @@ def rerank_lines(overrides: Sequence[str], folders: Sequence[Path], source: int,
             except UserError as error:
                 wrong = error
                 break
-        try:
-            ranked = reranker.rank_all([(record["query"], record["documents"]) for record in records])
-        except DataError as error:
-            lines = f"{batch[0][0]}" if len(batch) == 1 else f"{batch[0][0]}-{batch[-1][0]}"
-            raise DataError("stdin", f"line {lines}: {error}") from None
+        ranked = reranker.rank_all([(record["query"], record["documents"]) for record in records])
         for record, ranking in zip(records, ranked, strict=True):
             rows = [{"index": one.index, "id": one.id, "score": one.score, "text": one.text} for one in ranking]
             others = {key: value for key, value in record.items() if key != "documents"}
-            print(json.dumps({**others, "ranking": rows}, ensure_ascii=False), file=sink, flush=True)
+            answer = json.dumps({**others, "ranking": rows}, ensure_ascii=False)
+            print(well_formed(answer), file=sink, flush=True)
         if wrong is not None:
             raise wrong
 
@@ -63,6 +61,10 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
         raise DataError("stdin", 'expected {"query": text, "documents": [text, …]}', number)
     if not isinstance(record.get("documents"), list):
         raise DataError("stdin", "documents must be a list", number)
+    try:
+        read_documents(record["documents"])
+    except DataError as error:
+        raise DataError("stdin", str(error), number) from None
     return record
 
 

@@ -165,3 +165,16 @@ def test_composing_twice_gives_the_same_and_leaves_hydra_out() -> None:
     assert "hydra" not in first.config
     assert not any(group.startswith("hydra") for group in first.choices)
     assert compose("eval", []).config.benchmark.queries is None
+
+
+def test_a_question_may_be_imported_with_its_module(mine: Callable[[dict[str, str]], Path]) -> None:
+    text = "from rerankbench.rerankers import requests\n\n\nclass Flat:\n    answers = requests.Pointwise\n"
+    folder = mine({"compose_flat.py": text, "reranker/scorer/flat.yaml": "# Flat\n_target_: compose_flat.Flat\n"})
+    assert compose("eval", ["reranker=oracle", "reranker/scorer=flat"], [folder])
+
+
+def test_passages_are_for_strategies_that_ask_about_one_document() -> None:
+    passages = ["reranker=oracle", "reranker/passages=maxp"]
+    assert compose("eval", passages)
+    told = _problem(*passages, "reranker/strategy=setwise_heapsort")
+    assert told == "reranker.passages: are scored one by one, but the strategy asks Setwise requests"

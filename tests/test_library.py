@@ -114,3 +114,20 @@ def test_a_conversation_is_answered_line_by_line(tmp_path: Path) -> None:
             assert json.loads(process.stdout.readline())["query"] == query
         process.stdin.close()
         assert process.wait(timeout=30) == 0
+
+
+def test_the_lines_before_a_bad_one_that_came_with_it_are_answered() -> None:
+    read, write = os.pipe()
+    os.write(write, b'{"query": "q", "documents": ["a"]}\n{"query": "q", "documents": [3]}\n')
+    os.close(write)
+    sink = io.StringIO()
+    with pytest.raises(DataError, match=r"^stdin:2: documents: document 0 must be"):
+        rerank_lines(["reranker=identity"], [], read, sink)
+    os.close(read)
+    assert len(sink.getvalue().splitlines()) == 1
+
+
+def test_lone_surrogates_do_no_harm() -> None:
+    line = rb'{"query": "\ud800", "documents": ["\ud800"], "x": "\ud800"}'
+    text = _through_a_pipe(line, ["reranker=identity"], [])
+    assert json.loads(text.encode())["ranking"][0]["text"] == "\ufffd"

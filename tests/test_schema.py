@@ -53,6 +53,9 @@ def test_parameters_read_from_source_are_those_of_the_object(target: str) -> Non
         ("Literal['a', 'b']", "a", "a"),
         ("Any", None, None),
         ("'int | None'", 4, 4),
+        ("Optional[int]", None, None),
+        ("Optional[int]", 4, 4),
+        ("Union[int, str]", "x", "x"),
         ("Model", {"_target_": "x"}, {"_target_": "x"}),
     ],
 )

@@ -38,6 +38,10 @@ def test_a_reranker_shows_its_first_request(tiny: Path, chat_model: str) -> None
     assert "Begin differently" in _shown(tiny, chat_model, "reranker=yes_no", "prompt.start='Begin differently'")
 
 
+def test_a_prompt_that_no_reranker_brings_is_shown_by_one_that_can_ask_it(tiny: Path, chat_model: str) -> None:
+    assert "listwise request" in _shown(tiny, chat_model, "prompt=rank_llm", "model.max_length=1024")
+
+
 def test_what_has_no_prompt_is_refused(tiny: Path, chat_model: str) -> None:
     with pytest.raises(ConfigError, match="has no prompt"):
         _shown(tiny, chat_model, "reranker=bi_encoder")

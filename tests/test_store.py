@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rerankbench.errors import ConfigError
 from rerankbench.store import Store, content_hash, write_atomically
 from rerankbench.types import Run
 
@@ -121,3 +122,10 @@ def test_several_processes_open_one_fresh_store_at_once(tmp_path: Path) -> None:
 def test_a_hash_is_of_the_content(tmp_path: Path) -> None:
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
     assert len({content_hash("a", "b"), content_hash("ab"), content_hash(["a", "b"]), content_hash("b", "a")}) == 4
+
+
+def test_a_folder_that_cannot_be_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(ConfigError, match=r"^store\.dir: cannot "):
+            Store(folder)

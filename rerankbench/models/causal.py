@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MIN_SHARED = 8
 """Tokens a beginning must have to be worth keeping."""
 LIKELY_SHARED = 1 / 8
-"""A beginning that is a larger part of its prompt than this is kept although no other prompt of the call has it: the
-next round of a sequential strategy will ask about the same query."""
+"""What stands before the first document, if it is a larger part of its prompt than this, is kept although no other
+prompt of the call has it: the next round of a sequential strategy will ask about the same query."""
 KEPT_BYTES = 1 << 30
 """Bytes of keys and values that are kept; the least recently used go first."""
 
@@ -169,8 +169,9 @@ class CausalLM(LocalLM):
         ]
         counts = Counter(beginning for own in candidates for beginning in own)
         chosen = []
-        for ids, own in zip(inputs, candidates, strict=True):
-            likely = own[-1] if own and len(own[-1]) > LIKELY_SHARED * len(ids) else ()
+        for ids, own, places in zip(inputs, candidates, cuts, strict=True):
+            first = own[-1] if own else ()
+            likely = first if len(first) == min(places, default=0) > LIKELY_SHARED * len(ids) else ()
             chosen.append(next((beginning for beginning in own if counts[beginning] > 1), likely))
         return chosen
 

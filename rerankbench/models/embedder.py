@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rerankbench.errors import ConfigError
 from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Usage
 
@@ -48,10 +49,12 @@ class Embedder:
 
     @functools.cached_property
     def encoder(self) -> Encoder:
-        """The loaded network."""
+        """The loaded network. Raises ConfigError for one with a decoder: it has no one vector for a text."""
         from rerankbench.models.encoder import load_encoder
 
         encoder, report = load_encoder(self.model, "AutoModel", self.usage)
+        if encoder.network.config.is_encoder_decoder:
+            raise ConfigError("model", f"is an encoder-decoder ({encoder.network.config.model_type}), no encoder")
         self._projection = _projection(encoder, report)
         return encoder
 

@@ -49,7 +49,11 @@ class Endpoint:
     extra_body: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError as error:
+            raise ConfigError("model.url", f"is no address: {error}") from error
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ConfigError("model.url", "must hold no user, password or query; the key goes by model.api_key_env")
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -173,10 +173,13 @@ class Filler:
         try:
             return str(self.backend.apply_chat_template(given, **options))
         except TemplateError:
-            if given[0]["role"] != "system" or len(given) < 2:
-                raise
-            joined = f"{given[0]['content']}\n\n{given[1]['content']}"
-            return str(self.backend.apply_chat_template([{**given[1], "content": joined}, *given[2:]], **options))
+            if given[0]["role"] == "system" and len(given) > 1:
+                joined = f"{given[0]['content']}\n\n{given[1]['content']}"
+                given = [{**given[1], "content": joined}, *given[2:]]
+        try:
+            return str(self.backend.apply_chat_template(given, **options))
+        except TemplateError as error:
+            raise ConfigError("prompt.messages", f"do not suit the model's chat template: {error}") from error
 
     def _encode(self, text: str, special: bool) -> list[int]:
         key = (special, text)

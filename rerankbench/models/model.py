@@ -67,7 +67,7 @@ class Model:
 
         try:
             return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ConfigError("model.path", f"cannot load {self.location!r}: {first}") from error
 
@@ -85,7 +85,10 @@ class Model:
         return int(stated) if stated else None
 
     def language_model(self, usage: Usage) -> LanguageModel:
-        """The network as a language model, loaded on first use."""
+        """The network as a language model, loaded on first use. Raises ConfigError for an encoder, which is none."""
+        if _encodes_only(self.config):
+            kind = self.config.model_type
+            raise ConfigError("model", f"is an encoder ({kind}), and a prompt needs a language model: model=smollm2")
         if self.config.is_encoder_decoder:
             from rerankbench.models.seq2seq import Seq2SeqLM
 
@@ -151,16 +154,31 @@ def _cpu_has_bf16() -> bool:
         return False
 
 
+def _encodes_only(config: Any) -> bool:
+    """Whether it is BERT or the like: as a causal model it would load with a head of random weights."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
+
+
+_DECIDING = {".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py"}
+
+
 def _folder_hash(folder: Path) -> str:
-    """SHA-256 over the files that decide the answers; of files over 1 GiB only the size and the first and last MiB."""
+    """SHA-256 over the files that decide the answers.
+
+    Of files over 1 GiB only the size, the time of their last change, and the first and last MiB.
+    """
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix not in (".json", ".safetensors", ".txt", ".model", ".jinja") or not file.is_file():
+        if file.suffix not in _DECIDING or not file.is_file():
             continue
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder)} {size}".encode())
         with file.open("rb") as stream:
             if size > 1 << 30:
+                digest.update(f"{file.stat().st_mtime_ns}".encode())  # a few tuned layers may lie in between
                 digest.update(stream.read(1 << 20))
                 stream.seek(-(1 << 20), 2)
             digest.update(stream.read(1 << 20) if size > 1 << 30 else stream.read())

@@ -101,12 +101,12 @@ class Engine:
 
     def _meet(self, reranker: Reranker) -> Scorer | None:
         scorer = reranker.asked
-        if scorer is not None and scorer not in self.scorers:
+        if scorer is not None and id(scorer) not in self._fingerprints:  # two may be equal: scorers are dataclasses
             self.scorers.append(scorer)
             self._fingerprints[id(scorer)] = scorer.fingerprint() or ""
             if self.transcript is not None and hasattr(scorer, "transcript"):
                 scorer.transcript = self.transcript.add
-        if reranker.max_tokens is not None and not hasattr(scorer, "tokens"):
+        if reranker.max_tokens is not None and scorer is not None and not hasattr(scorer, "tokens"):
             raise ConfigError("reranker.max_tokens", "this scorer cannot tell its tokens beforehand; use max_requests")
         return scorer
 
@@ -206,8 +206,13 @@ def _plain(answer: Answer | Failure | Repaired) -> Any:
         return {"failure": answer.kind}
     if isinstance(answer, Repaired):
         return {"repaired": answer.kind, "value": answer.value}
+    if hasattr(answer, "tolist"):  # numpy's and torch's numbers and arrays
+        answer = answer.tolist()
     if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
         return {"failure": "no answer" if answer is None else "not a finite number"}
+    if isinstance(answer, list) and any(isinstance(one, float) and not math.isfinite(one) for one in answer):
+        known = [None if isinstance(one, float) and not math.isfinite(one) else one for one in answer]
+        return {"repaired": "not a finite number", "value": known}
     return answer
 
 

@@ -65,6 +65,10 @@ class Prompt:
             raise ConfigError("prompt.messages", "must be one message" if self.raw else "are empty")
         if self.labels is not None and len({label.strip() for label in self.labels}) != len(self.labels):
             raise ConfigError("prompt.labels", "must be different from one another")
+        for key, value, low in (("document_tokens", self.document_tokens, 1),
+                                ("min_document_tokens", self.min_document_tokens, 0)):  # fmt: skip
+            if value is not None and value < low:
+                raise ConfigError(f"prompt.{key}", f"must be at least {low}, got {value}")
         if self.values is not None and len(self.values) != len(self.labels or ()):
             raise ConfigError("prompt.values", "must be as many as labels")
         _ = self._templates
@@ -78,10 +82,12 @@ class Prompt:
         return list(ascii_uppercase[:n])
 
     def render(self, n: int, top: int | None = None) -> list[tuple[str, list[Piece]]]:
-        """Role and pieces of each message for n documents."""
+        """Role and pieces of each message for n documents. Raises ConfigError unless all of them are shown."""
         labels = self.document_labels(n)
         documents = [{"label": label, "text": f"\ue000d{i}\ue001"} for i, label in enumerate(labels)]
-        common = {"query": "\ue000q\ue001", "documents": documents, "n": n, "top": top, "instruction": self.instruction}
+        common = {"query": "\ue000q\ue001", "documents": documents, "n": n, "instruction": self.instruction}
+        if top is not None:
+            common["top"] = top
         if n:
             common["document"] = documents[0]["text"]
         rendered: list[tuple[str, list[Piece]]] = []
@@ -90,9 +96,22 @@ class Prompt:
             own = list(block)
             for values in [{"document": d["text"], "label": d["label"]} for d in documents] if repeated else [{}]:
                 for place, message in own:
-                    text = self._templates[place].render({**common, **values})
+                    text = self._text(place, {**common, **values})
                     rendered.append((str(message.get("role", "user")), pieces_of(text)))
+        shown = {piece.index for _, pieces in rendered for piece in pieces if piece.inserted == DOCUMENT}
+        if len(shown) < n:
+            raise ConfigError("prompt.messages", f"show {len(shown)} of the {n} documents of a request")
         return rendered
+
+    def _text(self, place: int, values: Mapping[str, Any]) -> str:
+        """A message, filled in. Raises ConfigError where it uses what this request has not."""
+        from jinja2 import TemplateError
+
+        try:
+            return str(self._templates[place].render(values))
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            problem = f"cannot be filled in for {values['n']} documents: {error}"
+            raise ConfigError(f"prompt.messages[{place}].content", problem) from error
 
     def fingerprint(self) -> str:
         """Of everything in it."""

@@ -141,7 +141,11 @@ class Scorer(Protocol):
         ...
 
     def fingerprint(self) -> str | None:
-        """A hash of all that an answer depends on besides the request; None: answers are not worth storing."""
+        """A hash of all that an answer depends on besides the texts of the request; None: do not store answers.
+
+        The store knows a request by its kind, its query's text and its documents' texts. An answer that depends on
+        more of it (ids, first-stage scores, metadata) must not be stored.
+        """
         ...
 
 

@@ -44,6 +44,8 @@ def said(i: int) -> str:
     [
         ({"url": "localhost:8000"}, "url"),
         ({"url": "ftp://host/v1"}, "url"),
+        ({"url": "http://[::1"}, "url"),
+        ({"url": "http://host:port/v1"}, "url"),
         ({"url": "https://me:hunter2@host/v1"}, "url"),
         ({"url": "https://host/v1?api_key=hunter2"}, "url"),
         ({"api_key_env": "sk-hunter2"}, "api_key_env"),

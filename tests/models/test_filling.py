@@ -37,7 +37,8 @@ def _text(filler: Filler, ids: Any) -> str:
 def test_parts_read_as_the_whole(kind: str, prompt: Prompt, request: pytest.FixtureRequest) -> None:
     filler = request.getfixturevalue(kind)
     for query, document in zip(texts(1, 6), texts(2, 6), strict=True):
-        filled, cut = filler.fill(prompt, f"what {query}", [f"the {document}", "dog"])
+        documents = [f"the {document}", "dog"][: 2 if prompt in (PAIR, LIST) else 1]
+        filled, cut = filler.fill(prompt, f"what {query}", documents)
         joint = filler.backend(_text(filler, filled.ids), add_special_tokens=False).input_ids
         assert (list(filled.ids), cut) == (joint, False)
 
@@ -45,7 +46,8 @@ def test_parts_read_as_the_whole(kind: str, prompt: Prompt, request: pytest.Fixt
 def test_parts_read_as_the_whole_where_words_begin_with_a_mark(tmp_path: Path) -> None:
     filler = Filler(on_cpu(save_llama(tmp_path, chat=False, sentencepiece=True)), 256)
     for prompt in (YES_NO, PAIR, QUESTION):
-        filled, _ = filler.fill(prompt, "what is red", ["the cat", "roses of"])
+        documents = ["the cat", "roses of"][: 2 if prompt is PAIR else 1]
+        filled, _ = filler.fill(prompt, "what is red", documents)
         text = filler.decode(filled.ids).lstrip()
         assert list(filled.ids) == filler.backend(text, add_special_tokens=False).input_ids
     assert filler.label_ids("Answer:", ["Yes"]) == [filler.backend.convert_tokens_to_ids("▁Yes")]
@@ -171,3 +173,16 @@ def test_a_template_without_system_role_gets_it_in_the_first_turn(tmp_path: Path
     prompt = Prompt(messages=[{"role": "system", "content": "Order."}, {"role": "user", "content": "{{ query }}"}])
     filler = Filler(on_cpu(path), 256)
     assert _text(filler, filler.fill(prompt, "what", [])[0].ids) == "<|im_start|>user\nOrder.\n\nwhat<|im_end|>\n"
+
+
+def test_a_template_that_does_not_take_the_messages_is_a_mistake_in_the_prompt(tmp_path: Path) -> None:
+    import transformers
+
+    path = save_llama(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    tokenizer.save_pretrained(path)
+    for roles in (["user", "user"], ["system", "user"]):
+        prompt = Prompt(messages=[{"role": role, "content": "{{ query }}"} for role in roles])
+        with pytest.raises(ConfigError, match=r"^prompt\.messages: .*roles must alternate"):
+            Filler(on_cpu(path), 256).fill(prompt, "what", [])

@@ -11,6 +11,7 @@ import pytest
 from rerankbench.errors import ConfigError
 from rerankbench.models.embedder import Embedder
 from rerankbench.models.model import Model
+from rerankbench.rerankers.requests import Usage
 from tests.models.toy_model import on_cpu, save
 
 
@@ -108,3 +109,18 @@ def test_pickled_weights_are_not_loaded(copy: Path) -> None:
 def test_a_length_beyond_the_learned_positions_is_refused(saved: Path) -> None:
     with pytest.raises(ConfigError, match=r"^model\.max_length: .* at most 32 tokens"):
         Embedder(on_cpu(str(saved), max_length=64)).embed(["cat"])
+
+
+def test_the_fingerprint_is_of_pickled_weights_and_code_too(saved: Path, copy: Path) -> None:
+    first = on_cpu(str(saved)).fingerprint
+    for name in ("pytorch_model.bin", "modeling_own.py"):
+        (copy / name).write_bytes(b"1")
+        second = on_cpu(str(copy)).fingerprint
+        (copy / name).write_bytes(b"2")
+        assert len({first, second, on_cpu(str(copy)).fingerprint}) == 3
+        (copy / name).unlink()
+
+
+def test_an_encoder_is_no_language_model(saved: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^model: is an encoder"):
+        on_cpu(str(saved)).language_model(Usage())

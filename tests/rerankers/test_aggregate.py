@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.aggregate import Aggregate
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorers.oracle import Oracle
+from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.types import Run
 from tests.rerankers.composed_world import order, table, world
 
@@ -111,3 +114,10 @@ def test_options_out_of_range(options: Any, key: str) -> None:
     with pytest.raises(ConfigError) as error:
         Aggregate(**options)
     assert error.value.key == f"reranker.{key}"
+
+
+def test_rerankers_with_equal_scorers_may_be_fused() -> None:
+    benchmark: Any = Benchmark("toy", (), {"q0": {"d2": 1}}, corpus=None)  # type: ignore[arg-type]
+    first, second = (Reranker(strategy=ScoreAll(), scorer=Oracle(benchmark=benchmark)) for _ in range(2))
+    assert first.scorer == second.scorer
+    assert order(_reranked(_fused("rrf", first, second), 4)) == [2, 0, 1, 3]

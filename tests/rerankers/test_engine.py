@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.engine import CHUNK, Engine
-from rerankbench.rerankers.requests import Failure, Pointwise, Repaired, Rounds, Usage, by_score
+from rerankbench.rerankers.requests import Failure, Groupwise, Pointwise, Repaired, Rounds, Usage, by_score
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.strategies.groupwise import Groups
 from rerankbench.rerankers.strategies.identity import Identity
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.rerankers.transcript import Transcript
@@ -245,3 +246,33 @@ def test_a_request_asked_twice_in_a_round_is_answered_once(tmp_path: Path) -> No
     )
     assert len(table.asked) == 1
     assert (engine.counts.requests, engine.counts.cache_hits) == (2, 1)
+
+
+def test_scores_of_a_group_that_are_not_finite_are_missing_and_counted() -> None:
+    @dataclass
+    class Odd(Table):
+        answers: ClassVar[Any] = Groupwise
+
+        def answer(self, requests: Sequence[Any]) -> list[Any]:
+            return [[math.nan, 1.0, math.inf] for _ in requests]
+
+    engine = Engine()
+    found = engine.rerank(Reranker(strategy=Groups(), scorer=Odd({})), *_world(3))
+    assert found["q0"] == [("d1", 1.0), ("d0", 0.0), ("d2", -1.0)]
+    assert dict(engine.counts.repairs) == {"not a finite number": 1}
+
+
+def test_a_budget_of_tokens_means_nothing_where_nothing_is_asked() -> None:
+    queries, run, documents = _world(2)
+    assert Engine().rerank(Reranker(strategy=Identity(), max_tokens=1), queries, run, documents) == run
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(tmp_path: Path) -> None:
+    import numpy as np
+    import torch
+
+    table: Any = Table({"d0": np.float32(1), "d1": torch.tensor(2.0), "d2": np.float32("nan")}, stored=True)
+    engine = Engine(Store(tmp_path))
+    found = engine.rerank(Reranker(strategy=ScoreAll(), scorer=table), *_world(3))
+    assert found["q0"] == [("d1", 2.0), ("d0", 1.0), ("d2", 0.0)]
+    assert dict(engine.counts.failures) == {"not a finite number": 1}

@@ -58,6 +58,8 @@ def test_turns_are_repeated_for_each_document() -> None:
     ("options", "key"),
     [
         ({"messages": []}, "prompt.messages"),
+        ({"messages": [{"content": "x"}], "document_tokens": 0}, "prompt.document_tokens"),
+        ({"messages": [{"content": "x"}], "min_document_tokens": -1}, "prompt.min_document_tokens"),
         ({"messages": [{"role": "user"}]}, "prompt.messages[0]"),
         ({"messages": [{"content": "x", "rôle": "user"}]}, "prompt.messages[0]"),
         ({"messages": [{"content": "x"}, {"content": "{{ query"}]}, "prompt.messages[1].content"),
@@ -139,3 +141,19 @@ def test_every_option_shows_each_document_and_where_it_should_the_query(file: Pa
     inserted = [piece for _, pieces in prompt.render(n, top=2) for piece in pieces if piece.inserted]
     assert [piece.index for piece in inserted if piece.inserted == "d"] == list(range(n))
     assert any(piece.inserted == "q" for piece in inserted) == (file.stem != "query_likelihood")
+
+
+@pytest.mark.parametrize(
+    ("text", "n", "problem"),
+    [
+        ("{{ dokument }}", 1, r"\[0\]\.content: cannot be filled in for 1 documents: 'dokument' is undefined"),
+        ("{{ documents[1].text }}", 1, r"\[0\]\.content: cannot be filled in"),
+        ("{{ top }} of {{ document }}", 1, "'top' is undefined"),
+        ("{{ 1 // 0 }}", 0, "division"),
+        ("{{ documents[0].text }} {{ documents[1].text }}", 4, ": show 2 of the 4 documents"),
+        ("{{ document }} {{ query }}", 3, ": show 1 of the 3 documents"),
+    ],
+)
+def test_a_prompt_that_does_not_suit_the_request_is_refused(text: str, n: int, problem: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^prompt\.messages.*{problem}"):
+        Prompt(messages=[{"content": text}]).render(n)

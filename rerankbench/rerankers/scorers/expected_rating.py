@@ -50,7 +50,7 @@ class ExpectedRating(Prompted):
         return 0 if self.labels == "token" else max(len(label.encode()) for label in self.prompt.labels or ()) + 1
 
     def _log_likelihoods(self, prompts: Sequence[Filled]) -> list[list[float | None]]:
-        labels = self.prompt.labels or ()
+        labels = [label.strip() for label in self.prompt.labels or ()]
         if self.labels == "token":
             try:
                 return self.language_model.label_scores(prompts, labels)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.errors import ConfigError
+from rerankbench.rerankers.prompt import QUERY, Prompt
 from rerankbench.rerankers.requests import Answer, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -21,6 +22,10 @@ class QueryLikelihood(Prompted):
     """
 
     answers: ClassVar[type[Pointwise]] = Pointwise
+
+    def __post_init__(self) -> None:
+        if any(piece.inserted == QUERY for _, pieces in self.prompt.render(1) for piece in pieces):
+            raise ConfigError("prompt.messages", "must not show the query: its likelihood is the score")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer]:
         """One mean a request."""

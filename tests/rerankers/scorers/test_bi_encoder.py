@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankbench.errors import ConfigError
 from rerankbench.models.embedder import Embedder
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from tests.models.toy_model import on_cpu, requests, save
@@ -56,3 +57,8 @@ def test_the_fingerprint_is_of_weights_pooling_and_prefixes(saved: str, tmp_path
     ]
     assert len({scorer.fingerprint() for scorer in same}) == 1
     assert len({scorer.fingerprint() for scorer in [*same, *others]}) == 5
+
+
+def test_an_encoder_decoder_is_refused(t5_model: str) -> None:
+    with pytest.raises(ConfigError, match=r"^model: is an encoder-decoder"):
+        BiEncoder(model=on_cpu(t5_model)).answer(requests(1, 1))

@@ -92,3 +92,11 @@ def test_a_scale_needs_labels_and_values(labels: list[str], values: list[float] 
 
 def test_a_label_that_is_not_told_is_a_failure() -> None:
     assert _rated([0.0, None, 1.0], [0, 1, 2]) == Failure("no label")
+
+
+def test_white_space_around_a_label_does_not_count(chat_model: str) -> None:
+    def rated(*labels: str) -> Any:
+        prompt = _prompt(list(labels), [1, 0])
+        return ExpectedRating(model=on_cpu(chat_model), prompt=prompt, labels="whole").answer(pointwise(2))
+
+    assert rated(" black dog", " a") == rated("black dog", "a")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
+from rerankbench.rerankers.prompt import Prompt
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.query_likelihood import QueryLikelihood
 from rerankbench.types import Candidate, Document, Query
@@ -53,3 +54,9 @@ def test_the_prompt_does_not_show_the_query(chat_model: str) -> None:
     scorer = QueryLikelihood(model=on_cpu(chat_model), prompt=QUESTION)
     requests = [Pointwise(query, pointwise(1)[0].candidate) for query in QUERIES]
     assert len({scorer.filled(request).ids for request in requests}) == 1
+
+
+def test_a_prompt_that_shows_the_query_is_refused(chat_model: str) -> None:
+    prompt = Prompt(messages=[{"content": "{{ query }} {{ document }}"}])
+    with pytest.raises(ConfigError, match=r"^prompt\.messages: must not show the query"):
+        QueryLikelihood(model=on_cpu(chat_model), prompt=prompt)
