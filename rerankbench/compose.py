@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from rerankbench.listing import conf_folder, groups
 from rerankbench.schema import class_attribute, find, parameters
 
 _NO_PLUS = "the group is there already; no +"
+
+
+DEFAULTS = {"model": "minilm", "prompt": "null"}
+"""What `eval` chooses where a reranker brings nothing of its own."""
 
 
 @dataclass
@@ -108,6 +113,7 @@ def compose(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()
     with_hydra.pop("hydra")
     plain = OmegaConf.create(with_hydra)
     checked_config(command, plain)
+    _check_shared(plain, choices, overrides, folders)
     return Composed(plain, choices)
 
 
@@ -177,6 +183,33 @@ def _question(node: Mapping[str, Any], key: str, attribute: str) -> str | None:
     """The name of the question that a part asks or answers, however its module imports it."""
     found = class_attribute(find(str(node["_target_"]), key), attribute)
     return found and found.rpartition(".")[2]
+
+
+def _check_shared(
+    config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """The rerankers inside a reranker share the top-level `model` and `prompt`, so they must not bring different ones.
+
+    Not where the command line chooses one for all, or gives one of them its own.
+    """
+    options = groups(folders)["reranker"]
+    for group in ("model", "prompt"):
+        if any(word.startswith(f"{group}=") for word in overrides):
+            continue
+        brought: dict[str, str] = {}
+        for choice, option in sorted(choices.items()):
+            place = choice.partition("@")[2]
+            node = OmegaConf.select(config, f"{place}.scorer") if choice.startswith("reranker@") else None
+            written: Any = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}
+            if written.get(group) != f"${{{group}}}":
+                continue
+            found = re.search(rf"override /{group}@_global_\.{group}: (\w+)", options[option].read_text("utf-8"))
+            brought[place] = found[1] if found else DEFAULTS[group]
+        if len(set(brought.values())) > 1:
+            shown = ", ".join(f"{place} wants {name}" for place, name in brought.items())
+            place, name = next(iter(brought.items()))
+            way = f"give one its own (+{group}@{place}.scorer.{group}={name}), or set {group}= for all"
+            raise ConfigError("reranker", f"the rerankers inside share one {group}, but {shown}; {way}")
 
 
 def _options_with(group: str, attribute: str, values: set[str]) -> list[str]:

@@ -178,3 +178,15 @@ def test_passages_are_for_strategies_that_ask_about_one_document() -> None:
     assert compose("eval", passages)
     told = _problem(*passages, "reranker/strategy=setwise_heapsort")
     assert told == "reranker.passages: are scored one by one, but the strategy asks Setwise requests"
+
+
+def test_rerankers_inside_a_reranker_do_not_get_one_anothers_model() -> None:
+    with pytest.raises(ConfigError, match=r"share one model, but reranker\.first wants minilm, .*second wants smollm2"):
+        compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no"])
+    with pytest.raises(ConfigError, match="share one prompt"):
+        compose("eval", ["reranker=cascade", "reranker@reranker.first=yes_no", "reranker@reranker.second=rankgpt"])
+    own = "+model@reranker.first.scorer.model=minilm"
+    config = compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no", own]).config
+    assert config.reranker.first.scorer.model.wheel != config.reranker.second.scorer.model.wheel
+    shared = compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no", "model=smollm2"]).config
+    assert shared.reranker.first.scorer.model == shared.reranker.second.scorer.model

@@ -101,9 +101,9 @@ class CausalLM(LocalLM):
         import torch
 
         shared = self._shared([tuple(ids) for ids in inputs], cuts, keep)
-        self._keep_beginnings(sorted(set(shared) - self._kept.keys() - {()}))
         lengths = [len(ids) - len(beginning) for ids, beginning in zip(inputs, shared, strict=True)]
         for batch in token_batches(lengths, self.model.tokens_per_batch):
+            self._keep_beginnings(sorted({shared[i] for i in batch} - self._kept.keys() - {()}))
             past, past_mask = self._past([shared[i] for i in batch])
             ids, mask = self._padded([inputs[i][len(shared[i]) :] for i in batch])
             mask = torch.cat([past_mask, mask], dim=1)
@@ -119,8 +119,8 @@ class CausalLM(LocalLM):
             self.usage.forward_passes += 1
             self._count([inputs[i] for i in batch], ids.numel())
             self.usage.reused_tokens += sum(len(shared[i]) for i in batch)
+            self._forget()
             yield from zip(batch, out[:, -keep:], strict=True)
-        self._forget()
 
     def _logits(self, states: torch.Tensor, ids: Sequence[int] | None = None) -> torch.Tensor:
         """Logits [T, V] of hidden states [T, H], or [T, L] of these ids only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -140,12 +140,27 @@ def _projection(encoder: Encoder, report: dict[str, object]) -> torch.Tensor | N
 
 
 class Memory:
-    """Remembers embeddings by text, the least recently used forgotten first when `capacity` vectors are held."""
+    """Remembers embeddings by text, the least recently used forgotten first when `capacity` vectors are held.
+
+    A text is always embedded in the same company, settled when it is first met: the last bits of a vector depend on
+    the batch it was made in, and a run that goes on after a crash must find the vectors of an undisturbed one.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.held = 0
         self._items: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._company: dict[str, tuple[str, ...]] = {}
+
+    def settle(self, texts: Iterable[str]) -> None:
+        """Those of the texts that are new will be embedded together."""
+        new = tuple(text for text in dict.fromkeys(texts) if text not in self._company)
+        self._company.update(dict.fromkeys(new, new))
+
+    def absent(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The companies to embed so that all the texts are there."""
+        self.settle(texts)
+        return list({id(own): own for text in texts if text not in self for own in [self._company[text]]}.values())
 
     def __contains__(self, text: str) -> bool:
         return text in self._items
@@ -155,8 +170,8 @@ class Memory:
         return self._items[text]
 
     def __setitem__(self, text: str, vectors: torch.Tensor) -> None:
+        self.held += _vectors(vectors) - (_vectors(self._items[text]) if text in self else 0)
         self._items[text] = vectors
-        self.held += _vectors(vectors)
 
     def trim(self) -> None:
         """Forget until within capacity; called between batches, so that what a batch needs stays while it runs."""

@@ -55,5 +55,7 @@ class LocalLM:
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        network = self.model.load(getattr(transformers, auto_class).from_pretrained, dtype=self.model.torch_dtype)
+        network = self.model.load(
+            getattr(transformers, auto_class).from_pretrained, dtype=self.model.torch_dtype, use_safetensors=True
+        )
         return only_greedy(network.to(self.model.torch_device).eval())

@@ -130,7 +130,9 @@ class Model:
     def fingerprint(self) -> str:
         """A hash of the weights and of the number format: equal models give equal answers."""
         folder = Path(self.location)
-        source = [self.location, self.revision] if not folder.is_dir() else _folder_hash(folder)
+        # Of a hub model the commit that was resolved: another upload under the same name is another model.
+        commit = None if folder.is_dir() else getattr(self.config, "_commit_hash", None)
+        source = _folder_hash(folder) if folder.is_dir() else [self.location, commit or self.revision]
         return content_hash(source, str(self.torch_dtype), self.torch_device.type, self.max_length)
 
     def described(self) -> dict[str, str]:

@@ -159,10 +159,14 @@ class Engine:
                 if key in known:
                     self.transcript.add(request, None, known[key])
         advance(0, len(todo))
-        chunk = getattr(scorer, "chunk", CHUNK)
+        size = getattr(scorer, "chunk", CHUNK)
+        if hasattr(scorer, "prepare"):
+            everything = list(dict(zip(keys, requests, strict=True)).values())
+            for start in range(0, len(everything), size):
+                scorer.prepare(everything[start : start + size])
         order = list(todo)
-        for start in range(0, len(order), chunk):
-            part = order[start : start + chunk]
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
             new = self._answer_chunk(scorer, {key: todo[key] for key in part})
             if stored:
                 stored.add_answers(new)

@@ -97,9 +97,13 @@ class PassageScorer:
         self.scorer.transcript = add  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
-        """What only some scorers have (`model`, `chunk`, `tokens`), as the inner one has it."""
+        """What only some scorers have (`model`, `chunk`, `tokens`, `prepare`), as the inner one has it."""
         found = getattr(self.scorer, name)
-        return (lambda request: sum(map(found, self._parts(request)))) if name == "tokens" else found
+        if name == "tokens":
+            return lambda request: sum(map(found, self._parts(request)))
+        if name == "prepare":
+            return lambda requests: found([part for request in requests for part in self._parts(request)])
+        return found
 
     def fingerprint(self) -> str | None:
         """Of the scorer and the way passages are made and folded."""

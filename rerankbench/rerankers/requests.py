@@ -131,6 +131,8 @@ class Scorer(Protocol):
 
     A scorer that asks a language model may have two more things: `transcript`, a function that takes (request, prompt,
     raw answer) when answers are to be kept, else None; and `tokens(request)`, what the request will cost, for budgets.
+    One that remembers what it computed may have `prepare(requests)`: it is told of all requests of a round, chunk by
+    chunk, also of those that the store answers, so that it can compute things in the same company as in any other run.
     """
 
     answers: ClassVar[Any]

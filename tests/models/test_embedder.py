@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from rerankbench.models.embedder import Embedder, Memory
 from tests.models.toy_model import on_cpu, save, texts
@@ -115,3 +116,15 @@ def test_memory_forgets_the_least_recently_used_only_when_trimmed() -> None:
     _ = memory["a"]
     memory.trim()
     assert ["a" in memory, "b" in memory, "c" in memory, memory.held] == [True, False, False, 2]
+
+
+def test_a_text_is_always_embedded_in_the_same_company() -> None:
+    memory = Memory(capacity=3)
+    memory.settle(["a", "b", "a"])
+    memory.settle(["b", "c"])
+    assert memory.absent(["c", "a", "d"]) == [("c",), ("a", "b"), ("d",)]
+    for text in "abcd":
+        memory[text] = torch.zeros(2)
+    assert memory.absent(["a", "c"]) == []
+    memory.trim()
+    assert memory.absent(["a"]) == [("a", "b")], "forgotten, and made again with b"

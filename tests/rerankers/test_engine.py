@@ -276,3 +276,24 @@ def test_numbers_of_numpy_and_torch_are_numbers(tmp_path: Path) -> None:
     found = engine.rerank(Reranker(strategy=ScoreAll(), scorer=table), *_world(3))
     assert found["q0"] == [("d1", 2.0), ("d0", 1.0), ("d2", 0.0)]
     assert dict(engine.counts.failures) == {"not a finite number": 1}
+
+
+def test_a_scorer_with_a_memory_is_told_of_all_requests_also_of_those_that_are_stored(tmp_path: Path) -> None:
+    @dataclass
+    class Remembering(Table):
+        chunk: ClassVar[int] = 3
+        prepared: list[list[str]] = field(default_factory=list)
+
+        def prepare(self, requests: Sequence[Pointwise]) -> None:
+            self.prepared.append([f"{r.query.id}/{r.candidate.document.id}" for r in requests])
+
+    queries, run, documents = _world(4, queries=2)
+    values: dict[str, float | None] = {d: float(i) for i, d in enumerate(documents)}
+    crashing = Remembering(values, stored=True, fail_after=6)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        Engine(Store(tmp_path)).rerank(Reranker(strategy=ScoreAll(), scorer=crashing), queries, run, documents)
+    again = Remembering(values, stored=True)
+    Engine(Store(tmp_path)).rerank(Reranker(strategy=ScoreAll(), scorer=again), queries, run, documents)
+    assert again.prepared == crashing.prepared
+    assert [len(part) for part in again.prepared] == [3, 3, 2]
+    assert len(again.asked) == 2

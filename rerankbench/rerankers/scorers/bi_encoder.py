@@ -29,23 +29,34 @@ class BiEncoder:
 
     def answer(self, requests: Sequence[Pointwise]) -> list[float]:
         """One cosine a request; a text that comes again is not embedded again."""
-        queries = [self.query_prefix + request.query.text for request in requests]
-        documents = [self.document_prefix + request.candidate.document.text for request in requests]
-        vectors = self.vectors([*queries, *documents])
-        scores = (vectors[: len(queries)] * vectors[len(queries) :]).sum(1)
+        vectors = self.vectors(self._texts(requests))
+        scores = (vectors[: len(requests)] * vectors[len(requests) :]).sum(1)
         return [float(score) for score in scores.tolist()]
+
+    def prepare(self, requests: Sequence[Pointwise]) -> None:
+        """See Scorer."""
+        self.settle(self._texts(requests))
+
+    def settle(self, texts: Sequence[str]) -> None:
+        """New texts, with their prefixes, will be embedded together."""
+        self._memory.settle(texts)
 
     def vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """The embeddings of texts with their prefixes, [N, H]; those not in memory are made together."""
         import torch
 
         memory = self._memory
-        if new := [text for text in dict.fromkeys(texts) if text not in memory]:
-            for text, vector in zip(new, self._embedder.embed(new), strict=True):
+        for company in memory.absent(texts):
+            for text, vector in zip(company, self._embedder.embed(company), strict=True):
                 memory[text] = vector
         found = torch.stack([memory[text] for text in texts])
         memory.trim()
         return found
+
+    def _texts(self, requests: Sequence[Pointwise]) -> list[str]:
+        """All queries, then all documents."""
+        queries = [self.query_prefix + request.query.text for request in requests]
+        return queries + [self.document_prefix + request.candidate.document.text for request in requests]
 
     def fingerprint(self) -> str:
         """Of the weights, the pooling and the prefixes."""

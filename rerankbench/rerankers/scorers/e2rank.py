@@ -50,6 +50,10 @@ class E2Rank(Prompted):
         self.keep(requests, prompts, scores)
         return [sorted(range(len(own)), key=lambda i: -own[i]) for own in scores]
 
+    def prepare(self, requests: Sequence[Listwise]) -> None:
+        """See Scorer."""
+        self._memory.settle(c.document.text for request in requests for c in request.candidates)
+
     def filled(self, request: Request) -> Filled:
         """The prompt with the documents that it shows."""
         if isinstance(request, Listwise):
@@ -57,10 +61,10 @@ class E2Rank(Prompted):
         return super().filled(request)
 
     def _remember(self, texts: Sequence[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._memory]
-        inputs = [self._document(text) for text in new]
-        for text, vector in zip(new, self._embed(inputs, [()] * len(new)), strict=True):
-            self._memory[text] = vector
+        for company in self._memory.absent(texts):
+            inputs = [self._document(text) for text in company]
+            for text, vector in zip(company, self._embed(inputs, [()] * len(company)), strict=True):
+                self._memory[text] = vector
 
     def _document(self, text: str) -> tuple[int, ...]:
         """A document's ids, cut to fit, and the end token."""

@@ -36,17 +36,16 @@ class LateInteraction:
         """One MaxSim a request."""
         import torch
 
-        queries = [self.query_prefix + request.query.text for request in requests]
-        documents = [self.document_prefix + request.candidate.document.text for request in requests]
-        self._remember(queries, skip=False)
-        self._remember(documents, skip=self.skip_punctuation)
+        queries, documents = self._texts(requests)
+        self._remember(queries)
+        self._remember(documents)
         scores = [0.0] * len(requests)
         with torch.inference_mode():
             for query, group in groupby(
                 sorted(range(len(requests)), key=lambda i: queries[i]), key=lambda i: queries[i]
             ):
                 indices = list(group)
-                similarity = self._documents(documents, indices) @ self._memory[f"q{query}"].T  # [B, T, Q]
+                similarity = self._documents(documents, indices) @ self._memory[query].T  # [B, T, Q]
                 for index, score in zip(indices, similarity.amax(1).sum(1).tolist(), strict=True):
                     scores[index] = float(score)
         self._memory.trim()
@@ -74,18 +73,29 @@ class LateInteraction:
     def _punctuation(self) -> set[int]:
         return {ids[0] for ids in self._embedder.encoder.tokenizer.read(list(string.punctuation)) if len(ids) == 1}
 
-    def _remember(self, texts: Sequence[str], skip: bool) -> None:
-        kind = "d" if skip else "q"
-        new = [text for text in dict.fromkeys(texts) if f"{kind}{text}" not in self._memory]
-        for text, (vectors, ids) in zip(new, self._embedder.embed_tokens(new), strict=True):
-            kept = [i for i, token in enumerate(ids) if not (skip and token in self._punctuation)]
-            self._memory[f"{kind}{text}"] = vectors[kept] if 0 < len(kept) < len(ids) else vectors
+    def _texts(self, requests: Sequence[Pointwise]) -> tuple[list[str], list[str]]:
+        """Queries and documents as they are remembered: behind a letter that says whether punctuation is left out."""
+        kind = "d" if self.skip_punctuation else "q"
+        queries = [f"q{self.query_prefix}{request.query.text}" for request in requests]
+        return queries, [f"{kind}{self.document_prefix}{request.candidate.document.text}" for request in requests]
+
+    def prepare(self, requests: Sequence[Pointwise]) -> None:
+        """See Scorer."""
+        for texts in self._texts(requests):
+            self._memory.settle(texts)
+
+    def _remember(self, texts: Sequence[str]) -> None:
+        for company in self._memory.absent(texts):
+            for text, (vectors, ids) in zip(
+                company, self._embedder.embed_tokens([t[1:] for t in company]), strict=True
+            ):
+                kept = [i for i, token in enumerate(ids) if not (text[0] == "d" and token in self._punctuation)]
+                self._memory[text] = vectors[kept] if 0 < len(kept) < len(ids) else vectors
 
     def _documents(self, documents: Sequence[str], indices: Sequence[int]) -> torch.Tensor:
         """Document token vectors [B, T, H], padded by repeating a document's own first token: the max is unchanged."""
         import torch
 
-        kind = "d" if self.skip_punctuation else "q"
-        found = [self._memory[f"{kind}{documents[i]}"] for i in indices]
+        found = [self._memory[documents[i]] for i in indices]
         width = max(len(vectors) for vectors in found)
         return torch.stack([torch.cat([v, v[:1].expand(width - len(v), -1)]) if len(v) < width else v for v in found])

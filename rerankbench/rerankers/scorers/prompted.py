@@ -15,6 +15,9 @@ from rerankbench.rerankers.prompt import Prompt
 from rerankbench.rerankers.requests import Listwise, Request, Usage
 from rerankbench.store import content_hash
 
+READING = 1
+"""Part of every stored answer's key; raise it when the same text is read otherwise than before."""
+
 R = TypeVar("R", bound=Request)
 T = TypeVar("T")
 
@@ -81,7 +84,7 @@ class Prompted:
     def fingerprint(self) -> str:
         """Of the weights, the prompt and every option of the scorer."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name not in ("model", "prompt")}
-        return content_hash(type(self).__name__, self.model.fingerprint, self.prompt.fingerprint(), own)
+        return content_hash(READING, type(self).__name__, self.model.fingerprint, self.prompt.fingerprint(), own)
 
 
 def together(

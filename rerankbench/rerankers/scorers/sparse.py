@@ -44,14 +44,18 @@ class Sparse:
         self._memory.trim()
         return scores
 
+    def prepare(self, requests: Sequence[Pointwise]) -> None:
+        """See Scorer."""
+        self._memory.settle(request.candidate.document.text for request in requests)
+
     def fingerprint(self) -> str:
         """Of the weights and of how queries are weighed."""
         return content_hash("sparse", self.model.fingerprint, self.query_weights)
 
     def _remember(self, documents: Sequence[str]) -> None:
-        new = [text for text in dict.fromkeys(documents) if text not in self._memory]
-        for text, vector in zip(new, self._encoder.encode(new), strict=True):
-            self._memory[text] = vector
+        for company in self._memory.absent(documents):
+            for text, vector in zip(company, self._encoder.encode(company), strict=True):
+                self._memory[text] = vector
 
     @functools.cached_property
     def _encoder(self) -> SparseEncoder:

@@ -33,15 +33,22 @@ class FeedbackBiEncoder:
 
     def answer(self, requests: Sequence[Groupwise]) -> list[list[float]]:
         """One score for each document of each request; all texts are embedded together."""
-        texts = [self.query_prefix + request.query.text for request in requests]
-        texts += [self.document_prefix + c.document.text for request in requests for c in request.candidates]
-        vectors = self._bi_encoder.vectors(texts)
+        vectors = self._bi_encoder.vectors(self._texts(requests))
         queries, documents = vectors[: len(requests)], vectors[len(requests) :]
         scores: list[list[float]] = []
         for request, query in zip(requests, queries, strict=True):
             own, documents = documents[: len(request.candidates)], documents[len(request.candidates) :]
             scores.append((own @ self.prf.moved(query, own)).tolist())
         return scores
+
+    def prepare(self, requests: Sequence[Groupwise]) -> None:
+        """See Scorer."""
+        self._bi_encoder.settle(self._texts(requests))
+
+    def _texts(self, requests: Sequence[Groupwise]) -> list[str]:
+        """All queries, then all documents."""
+        queries = [self.query_prefix + request.query.text for request in requests]
+        return queries + [self.document_prefix + c.document.text for request in requests for c in request.candidates]
 
     def fingerprint(self) -> str:
         """Of the weights, the feedback and the bi-encoder's options."""
