@@ -70,8 +70,5 @@ class Fusion:
             left = (len(documents) - len(ranking) + 1) / 2
             return dict.fromkeys(documents, left) | {d: float(len(documents) - i) for i, (d, _) in enumerate(ranking)}
         scores = [score for _, score in ranking]
-        low, width = (
-            min(scores),
-            max(scores) - min(scores),
-        )  # of a list that tells nothing apart every document gets half
-        return {document: (score - low) / width if width else 0.5 for document, score in ranking}
+        low, width = min(scores), max(max(scores) - min(scores), 1e-9)
+        return {document: (score - low) / width for document, score in ranking}
