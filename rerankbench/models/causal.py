@@ -69,27 +69,100 @@ class CausalLM(LocalLM):
         return scores
 
     def generate(self, prompts: Sequence[Filled], new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
-        """See LanguageModel."""
-        import torch
+        """See LanguageModel.
 
+        Prompts are read in small batches, which suits a CPU's caches; answers are written many at once, since each
+        step reads the whole network however many they are. An answer that is done leaves the batch.
+        """
         answers = [""] * len(prompts)
-        lengths = [len(prompt.ids) + new_tokens for prompt in prompts]
-        options: dict[str, Any] = {"max_new_tokens": new_tokens, "pad_token_id": self._padding}
-        if stop:
-            options.update(stop_strings=list(stop), tokenizer=self.filler.backend)
-        # Decoding reads the whole network for each token: on a CPU, many answers at once are as fast as few.
-        budget = self.model.tokens_per_batch * (8 if self.model.torch_device.type == "cpu" else 1)
-        for batch in token_batches(lengths, budget):
-            ids, mask = self._padded([prompts[i].ids for i in batch])
-            with torch.inference_mode():
-                out = self.network.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
-            self.usage.forward_passes += out.shape[1]
-            self._count([prompts[i].ids for i in batch], ids.numel())
-            for index, row in zip(batch, out.tolist(), strict=True):
-                own = self._until_end(row)
+        at_once = self.model.tokens_per_batch * (8 if self.model.torch_device.type == "cpu" else 1)
+        for batch in token_batches([len(prompt.ids) + new_tokens for prompt in prompts], at_once):
+            rows = [prompts[i].ids for i in batch]
+            written = self._write(rows, new_tokens, stop) if self._can_reuse else self._generate(rows, new_tokens, stop)
+            for index, own in zip(batch, written, strict=True):
                 self.usage.generated_tokens += len(own)
                 answers[index] = self.filler.decode(own)
         return answers
+
+    def _write(self, rows: Sequence[tuple[int, ...]], new_tokens: int, stop: Sequence[str]) -> list[list[int]]:
+        """The greedy answers, step by step, from the kept keys and values of all but the last token of each prompt."""
+        import torch
+        from transformers import DynamicCache
+
+        beginnings = [ids[:-1] for ids in rows]
+        self._read(sorted(set(beginnings) - {()}, key=lambda b: (len(b), b)))
+        past, mask = self._past(beginnings)
+        past = past or DynamicCache()
+        for beginning in set(beginnings):
+            self._kept.pop(beginning, None)
+        written: list[list[int]] = [[] for _ in rows]
+        live = list(range(len(rows)))
+        token = torch.tensor([[ids[-1]] for ids in rows], device=mask.device)
+        self.usage.prompt_tokens += sum(map(len, rows))
+        for _ in range(new_tokens):
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1]) if mask.shape[1] else torch.ones_like(token)], dim=1)
+            with torch.inference_mode():
+                out = self.network.base_model(
+                    input_ids=token,
+                    attention_mask=mask,
+                    position_ids=mask.sum(1, keepdim=True) - 1,
+                    past_key_values=past,
+                    use_cache=True,
+                )
+                token = self._logits(out.last_hidden_state[:, -1]).argmax(-1, keepdim=True)
+            self.usage.forward_passes += 1
+            stay = []
+            for place, (row, said) in enumerate(zip(live, token[:, 0].tolist(), strict=True)):
+                if said in self._ends:
+                    continue
+                written[row].append(said)
+                if not (stop and any(text in self.filler.decode(written[row][-32:]) for text in stop)):
+                    stay.append(place)
+            if not stay:
+                break
+            if len(stay) < len(live):
+                chosen = torch.tensor(stay, device=mask.device)
+                past.batch_select_indices(chosen)
+                mask, token, live = mask[chosen], token[chosen], [live[place] for place in stay]
+        return written
+
+    def _generate(self, rows: Sequence[tuple[int, ...]], new_tokens: int, stop: Sequence[str]) -> list[list[int]]:
+        """The same by transformers, for networks whose keys and values are not kept whole."""
+        import torch
+
+        options: dict[str, Any] = {"max_new_tokens": new_tokens, "pad_token_id": self._padding}
+        if stop:
+            options.update(stop_strings=list(stop), tokenizer=self.filler.backend)
+        ids, mask = self._padded(rows)
+        with torch.inference_mode():
+            out = self.network.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+        self.usage.forward_passes += out.shape[1]
+        self._count(rows, ids.numel())
+        return [self._until_end(row) for row in out.tolist()]
+
+    def _read(self, beginnings: Sequence[tuple[int, ...]]) -> None:
+        """Run beginnings in batches and keep their keys and values."""
+        import torch
+        from transformers import DynamicCache
+
+        for batch in token_batches([len(b) for b in beginnings], self.model.tokens_per_batch):
+            ids, mask = self._padded([beginnings[i] for i in batch])
+            with torch.inference_mode():
+                out = self.network.base_model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                    past_key_values=DynamicCache(),
+                    use_cache=True,
+                )
+            self.usage.forward_passes += 1
+            self.usage.padded_tokens += ids.numel() - sum(len(beginnings[i]) for i in batch)
+            layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
+            for row, i in enumerate(batch):
+                width = len(beginnings[i])
+                # Copies: a view would hold on to the whole batch.
+                own = [(k[row, :, -width:].clone(), v[row, :, -width:].clone()) for k, v in layers]
+                self._kept[beginnings[i]] = own
 
     def states(
         self, inputs: Sequence[Sequence[int]], cuts: Sequence[Sequence[int]], keep: int
@@ -248,9 +321,12 @@ class CausalLM(LocalLM):
 
     def _until_end(self, row: Sequence[int]) -> list[int]:
         """The generated ids up to and without the end token."""
+        return list(row[: next((i for i, token in enumerate(row) if token in self._ends), len(row))])
+
+    @functools.cached_property
+    def _ends(self) -> set[int]:
         ends = self.network.generation_config.eos_token_id
-        stops = {self._padding, *(ends if isinstance(ends, list) else [ends])}
-        return list(row[: next((i for i, token in enumerate(row) if token in stops), len(row))])
+        return {self._padding, *(ends if isinstance(ends, list) else [ends])}
 
     @functools.cached_property
     def _padding(self) -> int:
