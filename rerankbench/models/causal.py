@@ -90,7 +90,8 @@ class CausalLM(LocalLM):
         from transformers import DynamicCache
 
         beginnings = [ids[:-1] for ids in rows]
-        self._read(sorted(set(beginnings) - {()}, key=lambda b: (len(b), b)))
+        new = sorted(set(beginnings) - {()}, key=lambda b: (len(b), b))
+        self._read(new, self.model.tokens_per_batch)
         past, mask = self._past(beginnings)
         past = past or DynamicCache()
         for beginning in set(beginnings):
@@ -100,7 +101,7 @@ class CausalLM(LocalLM):
         token = torch.tensor([[ids[-1]] for ids in rows], device=mask.device)
         self.usage.prompt_tokens += sum(map(len, rows))
         for _ in range(new_tokens):
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1]) if mask.shape[1] else torch.ones_like(token)], dim=1)
+            mask = torch.cat([mask, torch.ones_like(token)], dim=1)
             with torch.inference_mode():
                 out = self.network.base_model(
                     input_ids=token,
@@ -140,12 +141,12 @@ class CausalLM(LocalLM):
         self._count(rows, ids.numel())
         return [self._until_end(row) for row in out.tolist()]
 
-    def _read(self, beginnings: Sequence[tuple[int, ...]]) -> None:
-        """Run beginnings in batches and keep their keys and values."""
+    def _read(self, beginnings: Sequence[tuple[int, ...]], budget: int) -> None:
+        """Run beginnings in batches of up to `budget` padded tokens and keep their keys and values."""
         import torch
         from transformers import DynamicCache
 
-        for batch in token_batches([len(b) for b in beginnings], self.model.tokens_per_batch):
+        for batch in token_batches([len(b) for b in beginnings], budget):
             ids, mask = self._padded([beginnings[i] for i in batch])
             with torch.inference_mode():
                 out = self.network.base_model(
@@ -176,7 +177,9 @@ class CausalLM(LocalLM):
         shared = self._shared([tuple(ids) for ids in inputs], cuts, keep)
         lengths = [len(ids) - len(beginning) for ids, beginning in zip(inputs, shared, strict=True)]
         for batch in token_batches(lengths, self.model.tokens_per_batch):
-            self._keep_beginnings(sorted({shared[i] for i in batch} - self._kept.keys() - {()}))
+            new = sorted({shared[i] for i in batch} - self._kept.keys() - {()})
+            self._read(new, budget=1)  # each alone, which makes them the same in any company
+            self.usage.reused_tokens -= sum(map(len, new))  # each prompt that starts from one adds it, the first, too
             past, past_mask = self._past([shared[i] for i in batch])
             ids, mask = self._padded([inputs[i][len(shared[i]) :] for i in batch])
             mask = torch.cat([past_mask, mask], dim=1)
@@ -247,21 +250,6 @@ class CausalLM(LocalLM):
             likely = first if len(first) == min(places, default=0) > LIKELY_SHARED * len(ids) else ()
             chosen.append(next((beginning for beginning in own if counts[beginning] > 1), likely))
         return chosen
-
-    def _keep_beginnings(self, beginnings: Sequence[tuple[int, ...]]) -> None:
-        """Run new beginnings, each alone, which makes them the same in any company, and keep their keys and values."""
-        import torch
-        from transformers import DynamicCache
-
-        for beginning in beginnings:
-            ids, mask = self._padded([beginning])
-            with torch.inference_mode():
-                out = self.network.base_model(
-                    input_ids=ids, attention_mask=mask, past_key_values=DynamicCache(), use_cache=True
-                )
-            self.usage.forward_passes += 1
-            self.usage.reused_tokens -= len(beginning)  # each prompt that starts from it adds it, the first one, too
-            self._kept[beginning] = [(layer.keys[0], layer.values[0]) for layer in out.past_key_values.layers]
 
     def _past(self, beginnings: Sequence[tuple[int, ...]]) -> tuple[Any, torch.Tensor]:
         """The cache from which a batch starts, beginnings padded on the left, and its mask [B, P]."""
