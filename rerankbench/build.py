@@ -47,7 +47,7 @@ def check(node: Any, key: str) -> Any:
         if name == "_target_":
             continue
         if name not in known:
-            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(name, known)}")
+            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(str(name), known)}")
         values[name] = checked(check(value, f"{place}{name}"), known[name].annotation, f"{place}{name}")
     for name, parameter in known.items():
         if parameter.required and name not in values and name not in PROVIDED:

@@ -15,6 +15,7 @@ rerankbench: a config-driven experiment runner for text reranking.
   rerankbench rerank [overrides]    rerank JSON lines from standard input: {"query": …, "documents": […]}
   rerankbench ls    [group]         what there is to choose from (rerankbench ls reranker)
   rerankbench show  [overrides]     a prompt filled in with a real query (rerankbench show prompt=setwise)
+  rerankbench export RUN_FOLDER     a trained network with a model card: --to DIR, or --hub ORG/NAME [--private]
   rerankbench ui    [overrides]     open the MLflow dashboard on the tracking store (--host, --port)
   rerankbench completion SHELL      print the completion script for bash, zsh or fish
 
@@ -72,8 +73,8 @@ def _run(words: list[str]) -> int:
         print(f"rerankbench {__version__}")
         return 0
     command, rest = words[0], words[1:]
-    commands = {"eval": _flow, "train": _flow, "rerank": _rerank, "ls": _ls, "show": _show, "ui": _ui,
-                "completion": _completion, "_complete": _complete}  # fmt: skip
+    commands = {"eval": _flow, "train": _flow, "rerank": _rerank, "ls": _ls, "show": _show, "export": _export,
+                "ui": _ui, "completion": _completion, "_complete": _complete}  # fmt: skip
     if command not in commands:
         raise ConfigError("", f"no command {command!r}; {nearest(command, commands.keys() - {'_complete'})}")
     return commands[command](command, rest)
@@ -104,7 +105,8 @@ def _flow(command: str, words: list[str]) -> int:
         from rerankbench.evaluate import evaluate as flow
     with talking():
         folder = flow(composed.config, composed.choices)
-    show(folder)
+    if folder is not None:  # only the first process of several has something to show
+        show(folder)
     return 0
 
 
@@ -132,6 +134,21 @@ def _ls(command: str, words: list[str]) -> int:
     from rerankbench.listing import listing
 
     print(listing(words[0].rstrip("=") if words else None, folders))
+    return 0
+
+
+def _export(command: str, words: list[str]) -> int:
+    """Copy or push what a training left."""
+    to, words = _option(words, "--to", "")
+    hub, words = _option(words, "--hub", "")
+    private, words = "--private" in words, [word for word in words if word != "--private"]
+    _refuse_options(words, ["--to", "--hub", "--private"])
+    from rerankbench.errors import ConfigError
+    from rerankbench.export import export
+
+    if len(words) != 1:
+        raise ConfigError("export", "needs one run folder: rerankbench export RUN_FOLDER --to DIR")
+    print(f"exported to {export(words[0], to, hub, private)}")
     return 0
 
 
@@ -190,9 +207,9 @@ def _option(words: list[str], name: str, default: str) -> tuple[str, list[str]]:
     return default, words
 
 
-def _refuse_options(words: Sequence[str]) -> None:
+def _refuse_options(words: Sequence[str], known: Sequence[str] = ("--config-dir", "--multirun", "--help")) -> None:
     from rerankbench.errors import ConfigError, nearest
 
     for word in words:
         if word.startswith("-"):
-            raise ConfigError("", f"no option {word!r}; {nearest(word, ['--config-dir', '--multirun', '--help'])}")
+            raise ConfigError("", f"no option {word!r}; {nearest(word, known)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.listing import groups
 
-COMMANDS = ("eval", "train", "rerank", "ls", "show", "ui", "completion")
+COMMANDS = ("eval", "train", "rerank", "ls", "show", "export", "ui", "completion")
 
 _SCRIPTS = {
     "bash": """\
@@ -49,6 +49,8 @@ def candidates(words: Sequence[str]) -> list[str]:
         return [command for command in COMMANDS if command.startswith(last)]
     if words[0] == "completion":
         return [shell for shell in _SCRIPTS if shell.startswith(last)]
+    if words[0] == "export":
+        return [option for option in ("--to", "--hub", "--private") if option.startswith(last)]
     known = groups()
     if words[0] == "ls":
         return [group for group in known if group.startswith(last)]

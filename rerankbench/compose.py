@@ -63,8 +63,8 @@ class EvalOptions:
 class TrainOptions(EvalOptions):
     """The top-level keys of `train`."""
 
-    recipe: Mapping[str, Any] | None = None
-    resume: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = True
 
 
 @dataclass(frozen=True)

@@ -54,23 +54,19 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
             log.info("%s is finished; force=true runs it again", path)
             return path
         store = Store(Path(parts["store"]["dir"]))
+        transcript = Transcript(folder.path / "answers.jsonl") if parts["keep_answers"] else None
         with profiled(folder.path / "profile.txt" if parts["profile"] else None):
             log.info("%s: %d queries, split %s", benchmark.name, len(benchmark.queries), options.split)
-            with clock.phase("retrieve", f"retrieving with {choices['retriever']}"):
-                key = run_key(benchmark, retriever.fingerprint())
-                first_stage, stored = store.run(key, lambda: retriever.retrieve(benchmark, store))
-                if stored:
-                    log.info("first-stage run reused from the store")
-            with clock.phase("documents", "reading the candidates' texts"):
-                documents, absent = fetch(benchmark, first_stage)
-                first_stage = without(first_stage, documents)
+            first_stage, documents, absent = retrieve(benchmark, retriever, store, clock, choices["retriever"])
             with clock.phase("rerank", f"reranking with {choices['reranker']}"):
-                engine = Engine(store, Transcript(folder.path / "answers.jsonl") if parts["keep_answers"] else None)
+                engine = Engine(store, transcript)
                 run = engine.rerank(reranker, benchmark.queries, first_stage, documents)
             with clock.phase("measure", "measuring"):
-                names, seed = parts["measures"]["names"], parts["seed"]
                 missing = {**benchmark.missing, **absent, **counted(engine)}
-                metrics, rows = summarize(names, benchmark.qrels, first_stage, run, benchmark.threshold, seed, missing)
+                metrics, rows = summarize(
+                    parts["measures"]["names"], benchmark.qrels, first_stage, run, benchmark.threshold, parts["seed"],
+                    missing,
+                )  # fmt: skip
         store.close()
 
         folder.write_run(run, tag=name)
@@ -82,6 +78,20 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
         folder.write_json("metrics.json", metrics)
     tracking.log(path)
     return path
+
+
+def retrieve(
+    benchmark: Benchmark, retriever: Any, store: Store, clock: Clock, name: str
+) -> tuple[Run, dict[str, Document], dict[str, int]]:
+    """The first-stage run, its documents, and how many candidates and judged documents the corpus lacks."""
+    with clock.phase("retrieve", f"retrieving with {name}"):
+        key = run_key(benchmark, retriever.fingerprint())
+        first_stage, stored = store.run(key, lambda: retriever.retrieve(benchmark, store))
+        if stored:
+            log.info("first-stage run reused from the store")
+    with clock.phase("documents", "reading the candidates' texts"):
+        documents, absent = fetch(benchmark, first_stage)
+    return without(first_stage, documents), documents, absent
 
 
 def run_key(benchmark: Benchmark, retriever: str) -> str:

@@ -70,7 +70,7 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
         raise ConfigError("", f"cannot read the overrides: {str(error).splitlines()[0]}") from error
 
 
-def _one(command: str, config: DictConfig) -> Path:
+def _one(command: str, config: DictConfig) -> Path | None:
     """One run of a sweep, in the process that the launcher chose."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -87,9 +87,11 @@ def _one(command: str, config: DictConfig) -> Path:
     assert isinstance(plain, DictConfig)
     if plain.run_dir is None:
         same = {key: value for key, value in resolved(plain).items() if key not in UNHASHED}
-        name = "-".join(choices[group] for group in ("benchmark", "retriever", "reranker"))
+        named = ("benchmark", "reranker", "recipe") if command == "train" else ("benchmark", "retriever", "reranker")
+        name = "-".join(choices[group] for group in named)
         plain.run_dir = str(Path("runs") / "sweeps" / f"{plain.name or name}-{content_hash(same)[:10]}")
     with talking():
         path = (train if command == "train" else evaluate)(plain, choices)
-    show(path)
+    if path is not None:  # only the first process of several has something to show
+        show(path)
     return path

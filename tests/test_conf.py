@@ -21,6 +21,8 @@ GIVEN = {
     "vllm": ["model.path=x"],
     "http": ["model.name=x"],
     "reranker=rerank_endpoint": ["model.name=x"],
+    "trained": ["reranker.run=x"],
+    "recipe/groups/teacher=file": ["recipe.groups.teacher.path=x"],
 }
 """What an option cannot do without."""
 
@@ -37,9 +39,10 @@ def test_every_option_composes(group: str, name: str, file: Path) -> None:
     if group == "reranker/scorer":
         answers = class_attribute(find(str(OmegaConf.load(file)["_target_"]), group), "answers") or ""
         overrides.append(f"reranker/strategy={STRATEGIES.get(answers, 'pointwise')}")
-    composed = compose("eval", overrides)
+    command = "train" if group.startswith(("recipe", "experiment")) else "eval"
+    composed = compose(command, overrides)
     assert composed.choices[group] == name
-    assert checked_config("eval", composed.config)
+    assert checked_config(command, composed.config)
 
 
 @pytest.mark.parametrize("file", sorted(conf_folder().rglob("*.yaml")), ids=lambda file: file.stem)

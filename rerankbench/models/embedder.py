@@ -35,15 +35,15 @@ class Embedder:
         import torch
 
         vectors: list[torch.Tensor | None] = [None] * len(texts)
-        for index, vector in self.encoder.run(self._inputs(texts), self._pooled):
+        for index, vector in self.encoder.run(self.inputs(texts), self.pooled):
             vectors[index] = vector.cpu()
         return torch.stack([vector for vector in vectors if vector is not None]) if vectors else torch.zeros(0, 0)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[tuple[torch.Tensor, list[int]]]:
         """For each text the L2-normalised token vectors, [T, H] float32 on the model's device, and the token ids."""
-        inputs = self._inputs(texts)
+        inputs = self.inputs(texts)
         found: list[tuple[torch.Tensor, list[int]] | None] = [None] * len(texts)
-        for index, vectors in self.encoder.run(inputs, self._token_vectors):
+        for index, vectors in self.encoder.run(inputs, self.token_vectors):
             found[index] = (vectors[: len(inputs[index].ids)].clone(), inputs[index].ids)
         return [item for item in found if item is not None]
 
@@ -55,7 +55,7 @@ class Embedder:
         encoder, report = load_encoder(self.model, "AutoModel", self.usage)
         if encoder.network.config.is_encoder_decoder:
             raise ConfigError("model", f"is an encoder-decoder ({encoder.network.config.model_type}), no encoder")
-        self._projection = _projection(encoder, report)
+        self.projection = _projection(encoder, report)
         return encoder
 
     @functools.cached_property
@@ -74,11 +74,12 @@ class Embedder:
         modes = [mode for key, mode in _POOLING_KEYS.items() if stated.get(key)]
         return modes[0] if modes else "mean"
 
-    def _inputs(self, texts: Sequence[str]) -> list[Encoded]:
+    def inputs(self, texts: Sequence[str]) -> list[Encoded]:
+        """Texts as the network reads them, cut to fit."""
         return single_inputs(self.encoder, texts, self.max_length)
 
-    def _pooled(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Tensors [B, T] -> [B, H]."""
+    def pooled(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The network's arguments [B, T] -> L2-normalised embeddings [B, H], float32."""
         import torch
 
         states = self.encoder.network(**tensors).last_hidden_state
@@ -92,13 +93,13 @@ class Embedder:
             vectors = (states.float() * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(vectors, dim=-1)
 
-    def _token_vectors(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Tensors [B, T] -> [B, T, H]."""
+    def token_vectors(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The network's arguments [B, T] -> L2-normalised token vectors [B, T, H], float32."""
         import torch
 
         states = self.encoder.network(**tensors).last_hidden_state
-        if self._projection is not None:
-            states = states @ self._projection.T
+        if self.projection is not None:
+            states = states @ self.projection.T
         return torch.nn.functional.normalize(states.float(), dim=-1)
 
 

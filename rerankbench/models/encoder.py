@@ -142,6 +142,21 @@ class Encoder:
             return self.model.tokens_per_batch
         return min(self.model.tokens_per_batch, 512 * torch.get_num_threads())
 
+    def padded(self, inputs: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """The network's keyword arguments for these inputs, each [B, T], padded on the right, on its device."""
+        import torch
+
+        width = max(len(item.ids) for item in inputs)
+        padding = self.tokenizer.backend.pad_token_id or 0
+        rows: dict[str, list[list[int]]] = {
+            "input_ids": [item.ids + [padding] * (width - len(item.ids)) for item in inputs],
+            "attention_mask": [[1] * len(item.ids) + [0] * (width - len(item.ids)) for item in inputs],
+        }
+        if self.tokenizer.uses_segments:
+            rows["token_type_ids"] = [item.segments + [0] * (width - len(item.ids)) for item in inputs]
+        device = self.network.device
+        return {name: torch.tensor(values, device=device) for name, values in rows.items()}
+
     def run(self, inputs: Sequence[Encoded], forward: Forward) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (index of the input, its part of `forward`'s output), batch by batch, longest inputs first.
 
@@ -150,26 +165,21 @@ class Encoder:
         import torch
 
         lengths = [len(item.ids) for item in inputs]
-        padding = self.tokenizer.backend.pad_token_id or 0
         for batch in token_batches(lengths, self.budget):
-            width = lengths[batch[0]]
-            ids = torch.tensor([inputs[i].ids + [padding] * (width - lengths[i]) for i in batch])
-            mask = torch.tensor([[1] * lengths[i] + [0] * (width - lengths[i]) for i in batch])
-            tensors = {"input_ids": ids, "attention_mask": mask}
-            if self.tokenizer.uses_segments:
-                tensors["token_type_ids"] = torch.tensor(
-                    [inputs[i].segments + [0] * (width - lengths[i]) for i in batch]
-                )
+            tensors = self.padded([inputs[i] for i in batch])
             with torch.inference_mode():
-                outputs = forward({name: tensor.to(self.model.torch_device) for name, tensor in tensors.items()})
+                outputs = forward(tensors)
             self.usage.forward_passes += 1
             self.usage.prompt_tokens += sum(lengths[i] for i in batch)
-            self.usage.padded_tokens += sum(width - lengths[i] for i in batch)
+            self.usage.padded_tokens += sum(lengths[batch[0]] - lengths[i] for i in batch)
             yield from zip(batch, outputs, strict=True)
 
 
-def load_encoder(model: Model, auto_class: str, usage: Usage) -> tuple[Encoder, dict[str, Any]]:
-    """The network loaded through this transformers auto class, ready to run, and transformers' loading report."""
+def load_encoder(model: Model, auto_class: str, usage: Usage, **arguments: Any) -> tuple[Encoder, dict[str, Any]]:
+    """The network loaded through this transformers auto class, ready to run, and transformers' loading report.
+
+    arguments: more for `from_pretrained`, such as `num_labels`.
+    """
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -180,5 +190,10 @@ def load_encoder(model: Model, auto_class: str, usage: Usage) -> tuple[Encoder, 
         dtype=model.torch_dtype,
         output_loading_info=True,
         use_safetensors=True,
+        **arguments,
     )
+    if adapters := model.applied_adapters():
+        from rerankbench.models.adapters import applied
+
+        report["missing_keys"] = set(report["missing_keys"]) - set(applied(network, adapters).head)
     return Encoder(network.to(model.torch_device).eval(), tokenizer, model, usage), report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,8 @@ class Model:
     path: a folder, a hub id, or a run folder with a `checkpoint/`; it goes before `wheel`. revision: of a hub id.
     dtype: `auto` is bfloat16 on CUDA and on CPUs with bf16 matrix instructions, else float32. device: `auto` is CUDA
     where there is one. max_length: tokens an input may have; null asks the checkpoint. batch_tokens: padded tokens in
-    a batch; null chooses by device (small batches stay in a CPU's cache, large ones fill a GPU).
+    a batch; null chooses by device (small batches stay in a CPU's cache, large ones fill a GPU). adapters: folders of
+    what was trained apart, applied in this order (see `models/adapters.py`); null applies those of the checkpoint.
     """
 
     path: str | None = None
@@ -38,6 +39,7 @@ class Model:
     max_length: int | None = None
     batch_tokens: int | None = None
     trust_remote_code: bool = False
+    adapters: Sequence[str | Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         if self.path is None and self.wheel is None:
@@ -133,7 +135,15 @@ class Model:
         # Of a hub model the commit that was resolved: another upload under the same name is another model.
         commit = None if folder.is_dir() else getattr(self.config, "_commit_hash", None)
         source = _folder_hash(folder) if folder.is_dir() else [self.location, commit or self.revision]
-        return content_hash(source, str(self.torch_dtype), self.torch_device.type, self.max_length)
+        added = [_folder_hash(Path(path).expanduser()) for path in _flat(self.adapters or ())]
+        given = [] if self.adapters is None else [self.adapters, added]
+        return content_hash(source, str(self.torch_dtype), self.torch_device.type, self.max_length, *given)
+
+    def applied_adapters(self) -> Sequence[str | Sequence[str]]:
+        """The folders of adapters to apply: as configured, else those of the checkpoint, in their order."""
+        if self.adapters is not None:
+            return self.adapters
+        return sorted(str(folder) for folder in (Path(self.location) / "adapters").glob("*/"))
 
     def described(self) -> dict[str, str]:
         """What the record says of the network."""
@@ -162,6 +172,10 @@ def _encodes_only(config: Any) -> bool:
 
     decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
+
+
+def _flat(paths: Sequence[str | Sequence[str]]) -> list[str]:
+    return [path for item in paths for path in ([item] if isinstance(item, str) else item)]
 
 
 _DECIDING = {".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py"}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rerankbench.errors import ConfigError
 from rerankbench.store import content_hash, write_atomically
 from rerankbench.tracking.config_record import as_text, config_hash, flat, without_user_info
+from rerankbench.tracking.history import HISTORY_FILE, offsets, read_history
 from rerankbench.tracking.run_folder import read_config, read_json
 
 if TYPE_CHECKING:
@@ -30,15 +31,20 @@ log = logging.getLogger("rerankbench")
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 MAX_PARAM, MAX_PARAMS_A_CALL, MAX_METRICS_A_CALL, MAX_DIGEST = 6_000, 100, 1_000, 32  # MLflow refuses more
 ID_TAG = "rerankbench.id"
+HISTORY_TAG = "rerankbench.history"
 ID_FILE = ".mlflow.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLflow:
-    """Where the index is kept. uri: a tracking store or server; None is a SQLite file under `runs/`."""
+    """Where the index is kept. uri: a tracking store or server; None is a SQLite file under `runs/`.
+
+    log_checkpoint: upload what a training leaves in `checkpoint/`, too; else only its place is noted.
+    """
 
     uri: str | None = None
     experiment: str = "rerankbench"
+    log_checkpoint: bool = False
 
     def log(self, folder: Path) -> None:
         """Index a finished run folder; a folder that is there already is updated.
@@ -66,7 +72,9 @@ class MLflow:
         run_id = self._run_id(client, _experiment(client, uri, self.experiment), folder, params, ended)
         for part in _parts([Param(key, value) for key, value in params.items()], MAX_PARAMS_A_CALL):
             client.log_batch(run_id, params=part)
-        for part in _parts([Metric(k, v, ended, 0) for k, v in _metrics(folder)], MAX_METRICS_A_CALL):
+        metrics = [Metric(key, value, ended, 0) for key, value in _metrics(folder)]
+        metrics += [Metric(key, value, ended, step) for key, value, step in _history(folder)]
+        for part in _parts(metrics, MAX_METRICS_A_CALL):
             client.log_batch(run_id, metrics=part)
         for key, value in _tags(folder, config, environment).items():
             client.set_tag(run_id, key, value)
@@ -74,6 +82,8 @@ class MLflow:
         for file in sorted(folder.iterdir()):
             if file.is_file() and not file.name.startswith("."):
                 client.log_artifact(run_id, str(file))
+        if self.log_checkpoint and (folder / "checkpoint").is_dir():
+            client.log_artifacts(run_id, str(folder / "checkpoint"), "checkpoint")
         client.set_terminated(run_id, "FINISHED", ended)
 
     def _run_id(
@@ -81,17 +91,19 @@ class MLflow:
     ) -> str:
         """The MLflow run of this folder, made if it is new.
 
-        MLflow never changes a param; where one differs (the folder was used anew with `force`) a new run takes over.
+        MLflow never changes a param, nor forgets a step; where either differs (the folder was used anew with `force`)
+        a new run takes over.
         """
-        identity = _identity(folder)
+        tags = {ID_TAG: (identity := _identity(folder))}
+        if (folder / HISTORY_FILE).exists():
+            tags[HISTORY_TAG] = content_hash((folder / HISTORY_FILE).read_text(encoding="utf-8", errors="replace"))
         found: list[Run] = list(client.search_runs([experiment], f"tags.`{ID_TAG}` = '{identity}'"))
         for run in found:
-            if run.data.params == params:
+            if run.data.params == params and run.data.tags.get(HISTORY_TAG) == tags.get(HISTORY_TAG):
                 return str(run.info.run_id)
             client.delete_run(run.info.run_id)
         began = min(ended, int((folder / "config.yaml").stat().st_mtime * 1000))
-        name = folder.name
-        return str(client.create_run(experiment, began, {ID_TAG: identity}, run_name=name).info.run_id)
+        return str(client.create_run(experiment, began, tags, run_name=folder.name).info.run_id)
 
 
 def ui_command(uri: str | None, host: str, port: int) -> list[str]:
@@ -127,6 +139,11 @@ def _metrics(folder: Path) -> Iterator[tuple[str, float]]:
     values: dict[str, Any] = {}
     for measure, row in {**record["measures"], "judged@10": record["judged@10"]}.items():
         values.update({f"{groups[key]}/{metric_name(measure)}": value for key, value in row.items() if key in groups})
+    for measure, row in (record.get("untrained") or {}).items():
+        values.update({f"untrained/{metric_name(measure if key == 'untrained' else f'{key}/{measure}')}": value
+                       for key, value in row.items()})  # fmt: skip
+    training = flat(record.get("training") or {})
+    values.update({f"training/{metric_name(key.replace('.', '/'))}": value for key, value in training.items()})
     values.update({f"missing/{metric_name(key)}": value for key, value in record["missing"].items()})
     values.update({f"cost/{metric_name(key.replace('.', '/'))}": v for key, v in flat(cost).items() if key != "schema"})
     for key, value in values.items():
@@ -134,11 +151,22 @@ def _metrics(folder: Path) -> Iterator[tuple[str, float]]:
             yield key, float(value)
 
 
+def _history(folder: Path) -> Iterator[tuple[str, float, int]]:
+    """Series name, value, step over all stages, of what a training logged; a series without a family is `train/…`."""
+    entries, _ = read_history(folder / HISTORY_FILE)
+    starts = offsets(entries)
+    for entry in entries:
+        for name, value in entry.values.items():
+            if math.isfinite(value):
+                yield metric_name(name if "/" in name else f"train/{name}"), value, starts[entry.stage] + entry.step
+
+
 def _tags(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
     git = environment.get("git") or {}
     tags = {
         "rerankbench.run_folder": str(folder),
         "rerankbench.config_hash": config_hash(config),
+        "rerankbench.checkpoint": str(folder / "checkpoint") if (folder / "checkpoint").is_dir() else None,
         "rerankbench.version": environment.get("rerankbench"),
         "mlflow.source.name": "rerankbench",
         "mlflow.source.git.commit": git.get("revision"),

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +32,11 @@ SCHEMA = 1
 log = logging.getLogger("rerankbench")
 
 FILES = ("metrics.json", "config.yaml", "run.trec", "per_query.csv", "cost.json", "environment.json", "log.txt",
-         "profile.txt", "answers.jsonl")  # fmt: skip
+         "profile.txt", "answers.jsonl", "history.jsonl", "curves.png", "teacher.jsonl")  # fmt: skip
 """What a run folder may hold of a run, the mark of being finished first."""
+
+FOLDERS = ("checkpoint", "stages")
+"""What a training leaves beside them: the network, and where each stage stands."""
 
 
 class RunFolder:
@@ -110,7 +114,10 @@ class RunFolder:
 
     def _prepare(self) -> None:
         if self.force:
-            for name in FILES:  # metrics.json first: from then on the folder is unfinished
+            (self.path / FILES[0]).unlink(missing_ok=True)  # from then on the folder is unfinished
+            for name in FOLDERS:
+                _remove(self.path / name)
+            for name in FILES[1:]:
                 (self.path / name).unlink(missing_ok=True)
         elif (self.path / "config.yaml").exists():
             held = read_config(self.path)
@@ -120,7 +127,7 @@ class RunFolder:
                 raise ConfigError(
                     "run_dir", f"{self.path} holds a run with another {shown}; choose another folder, or force=true"
                 )
-            self.finished = _is_finished(self.path)
+            self.finished = is_finished(self.path)
         if self.finished:
             return
         comment = f"# The configuration of this run, resolved (rerankbench config, schema {SCHEMA})\n"
@@ -178,7 +185,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def _is_finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
+    """Whether a run in this folder went to its end. Raises DataError for a record of a newer rerankbench."""
     if not (path / "metrics.json").exists():
         return False
     try:
@@ -197,10 +205,20 @@ def _refuse_foreign(path: Path) -> None:
     if not path.is_dir() or (path / "config.yaml").exists():
         return
     foreign = sorted(
-        entry.name for entry in path.iterdir() if entry.name not in FILES and not entry.name.startswith(".")
+        entry.name
+        for entry in path.iterdir()
+        if entry.name not in (FOLDERS if entry.is_dir() else FILES) and not entry.name.startswith(".")
     )
     if foreign:
         raise ConfigError("run_dir", f"{path} is no run folder: it holds {foreign[0]!r}; choose an empty or new one")
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder if it is there; of a link only the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def _lock(path: Path) -> int:

@@ -1,0 +1,1 @@
+"""Training: groups of labelled candidates → stages (objective × weighting × adaptation) → a checkpoint."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from toy_run import CONFIG, fill
+from toy_run import CONFIG, fill, fill_training
 
 from rerankbench.tracking.run_folder import RunFolder
 
@@ -13,4 +13,13 @@ def finished(tmp_path: Path) -> Path:
     path = tmp_path / "runs" / "2026-01-02" / "03-04-05-toy"
     with RunFolder(path, CONFIG) as folder:
         fill(folder)
+    return path
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The same of a training."""
+    path = tmp_path / "runs" / "2026-01-02" / "03-04-06-trained"
+    with RunFolder(path, CONFIG) as folder:
+        fill_training(folder)
     return path

@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_run import CONFIG, fill
+from toy_run import CONFIG, TRAINING, UNTRAINED, fill, fill_training
 
 from rerankbench.errors import ConfigError
 from rerankbench.tracking.mlflow import MLflow, measure_name, metric_name, ui_command
@@ -83,6 +84,61 @@ def test_a_folder_used_anew_replaces_its_entry(store, finished):
     store.log(finished)
     _, (run,) = runs(store)
     assert run.data.params["seed"] == "5"
+
+
+def test_a_trainings_history_is_logged_with_steps_over_all_stages(store, trained):
+    for _ in range(2):  # the second time nothing comes twice
+        store.log(trained)
+    client, (run,) = runs(store)
+
+    def logged(name):
+        return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+
+    assert sorted(logged("train/loss")) == [(10, 1 / 10), (20, 1 / 20), (30, 1 / 10), (40, 1 / 20), (50, 1 / 30)]
+    assert sorted(logged("dev/ndcg_10")) == [(0, 0.4), (20, 0.4)]
+    assert sorted(logged("weights/mean")) == [(step, 1.0) for step in (10, 20, 30, 40, 50)]
+    metrics = run.data.metrics
+    assert metrics["untrained/ndcg_10"] == UNTRAINED["untrained"]
+    assert metrics["untrained/difference/ndcg_10"] == UNTRAINED["difference"]
+    assert metrics["untrained/p_randomization/p_1"] == UNTRAINED["p_randomization"]
+    assert metrics["training/steps"] == TRAINING["steps"] and metrics["training/best_dev"] == TRAINING["best_dev"]
+    assert metrics["training/counts/groups_with_too_few_negatives"] == 3
+    assert run.data.tags["rerankbench.checkpoint"] == str(trained / "checkpoint")
+    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"curves.png", "history.jsonl"} <= artifacts and "checkpoint" not in artifacts
+
+
+def test_an_evaluation_has_no_checkpoint_to_name(store, finished):
+    store.log(finished)
+    _, (run,) = runs(store)
+    assert "rerankbench.checkpoint" not in run.data.tags
+    assert not [name for name in run.data.metrics if name.startswith(("untrained/", "training/", "train/"))]
+
+
+def test_the_checkpoint_is_uploaded_where_that_is_wanted(store, trained):
+    replace(store, log_checkpoint=True).log(trained)
+    client, (run,) = runs(store)
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "checkpoint")} == {
+        "checkpoint/config.json", "checkpoint/1_Pooling",
+    }  # fmt: skip
+
+
+def test_a_training_run_anew_leaves_no_steps_of_the_old_one(store, trained):
+    store.log(trained)
+    with RunFolder(trained, CONFIG, force=True) as folder:
+        fill_training(folder)
+        (trained / "history.jsonl").write_text('{"schema": 1, "stage": 0, "step": 5, "loss": 2.0}\n')
+    store.log(trained)
+    client, (run,) = runs(store)
+    assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == [(5, 2.0)]
+
+
+def test_a_killed_line_does_not_keep_a_run_out(store, trained, caplog):
+    with (trained / "history.jsonl").open("a") as file:
+        file.write('{"schema": 1, "sta')
+    store.log(trained)
+    assert len(runs(store)[1]) == 1
+    assert (trained / "history.jsonl").read_text().endswith('"sta')  # an index only reads
 
 
 def test_what_mlflow_would_refuse(store, tmp_path):

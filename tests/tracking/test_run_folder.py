@@ -88,6 +88,50 @@ def test_force_starts_anew(finished):
     assert read_config(finished)["seed"] == 1
 
 
+def test_force_takes_a_trainings_network_and_stages_away(trained):
+    (trained / "stages" / "0" / "checkpoint-10").mkdir(parents=True)
+    (trained / "teacher.jsonl").write_text("{}\n")
+    with RunFolder(trained, CONFIG) as folder:
+        assert folder.finished
+    assert (trained / "checkpoint" / "config.json").exists() and (trained / "stages").exists()
+    with RunFolder(trained, CONFIG, force=True) as folder:
+        assert not folder.finished
+    left = {entry.name for entry in trained.iterdir() if not entry.name.startswith(".")}
+    assert left == {"config.yaml", "log.txt"}
+
+
+def test_an_unfinished_training_keeps_what_it_has(trained):
+    (trained / "metrics.json").unlink()
+    (trained / "stages" / "0").mkdir(parents=True)
+    before = {str(file): file.read_bytes() for file in trained.rglob("*") if file.is_file() and file.name != "log.txt"}
+    with RunFolder(trained, CONFIG) as folder:
+        assert not folder.finished
+    assert (trained / "stages" / "0").is_dir()
+    assert {str(file): file.read_bytes() for file in trained.rglob("*") if str(file) in before} == before
+
+
+def test_of_a_link_only_the_link_is_taken_away(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.safetensors").write_text("weights")
+    with RunFolder(tmp_path / "run", CONFIG) as folder:
+        (folder.path / "checkpoint").symlink_to(tmp_path / "elsewhere")
+    with RunFolder(tmp_path / "run", CONFIG, force=True):
+        pass
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert (tmp_path / "elsewhere" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "stages"])
+def test_what_a_killed_force_may_leave_is_no_strangers(tmp_path, name):
+    (tmp_path / "run" / name).mkdir(parents=True)
+    with RunFolder(tmp_path / "run", CONFIG) as folder:
+        assert not folder.finished
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).write_text("a file of this name is no run's")
+    with pytest.raises(ConfigError, match=f"it holds '{name}'"), RunFolder(tmp_path / "other", CONFIG):
+        pass
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_somebodys_files_are_safe(tmp_path, force):
     (tmp_path / "thesis.tex").write_text("years of work")

@@ -1,10 +1,11 @@
 """The table can be read at 80 columns, in a pipe and on a terminal, and cuts nothing off."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
-from toy_run import CONFIG, fill
+from toy_run import CONFIG, TRAINING, UNTRAINED, fill
 
 from rerankbench.tracking.run_folder import RunFolder, read_json
 from rerankbench.tracking.table import show
@@ -30,6 +31,37 @@ def test_everything_is_there(finished, width):
     assert f"run folder: {finished}" in lines  # on one line, however long
     assert "rerankbench ui" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_training_is_shown_beside_the_untrained(trained, width):
+    text = shown(trained, width=width)
+    before, _, after = text.partition("trained beside untrained")
+    reranked = read_json(trained, "metrics.json")["measures"]["ndcg@10"]["reranked"]
+    row = next(line.split() for line in after.splitlines() if line.strip().startswith("ndcg@10"))
+    assert row[1:] == [
+        f"{UNTRAINED['untrained']:.4f}",
+        f"{reranked:.4f}",
+        "+0.1250",
+        "+0.0100",
+        "+0.2000",
+        "0.0300",
+        "<0.0001",
+    ]
+    assert "ndcg@10" in before and "…" not in text
+    assert "training: 1,200 groups, 30 steps, 12.5 s; best dev ndcg@10 0.4321 at step 20" in text.splitlines()
+    assert "counted in training: groups with too few negatives 3" in text.splitlines()
+
+
+def test_why_there_is_nothing_untrained_to_compare_with(trained):
+    record = read_json(trained, "metrics.json")
+    training = {**TRAINING, "best_dev": None, "counts": {}}
+    record |= {"untrained": None, "untrained_reason": "has no trained scoring [head]", "training": training}
+    (trained / "metrics.json").write_text(json.dumps(record))
+    text = shown(trained, width=80)
+    assert "not compared with the untrained reranker: has no trained scoring [head]" in text.splitlines()
+    assert "training: 1,200 groups, 30 steps, 12.5 s" in text.splitlines()
+    assert "trained beside" not in text and "counted in training" not in text
 
 
 def test_in_a_pipe_there_are_no_control_characters(finished):

@@ -21,6 +21,7 @@ class BiEncoder:
     """Cosine of the pooled embeddings, in [-1, 1]. The prefixes are those the checkpoint was trained with."""
 
     answers: ClassVar[type[Pointwise]] = Pointwise
+    trainee: ClassVar[str] = "rerankbench.training.trainees.bi_encoder.BiEncoderTrainee"
     model: Model
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     query_prefix: str = ""
@@ -47,7 +48,7 @@ class BiEncoder:
 
         memory = self._memory
         for company in memory.absent(texts):
-            for text, vector in zip(company, self._embedder.embed(company), strict=True):
+            for text, vector in zip(company, self.embedder.embed(company), strict=True):
                 memory[text] = vector
         found = torch.stack([memory[text] for text in texts])
         memory.trim()
@@ -63,7 +64,8 @@ class BiEncoder:
         return content_hash("bi_encoder", self.model.fingerprint, self.pooling, self.query_prefix, self.document_prefix)
 
     @functools.cached_property
-    def _embedder(self) -> Embedder:
+    def embedder(self) -> Embedder:
+        """The network, loaded on first use."""
         return Embedder(self.model, self.pooling, self.usage)
 
     @functools.cached_property

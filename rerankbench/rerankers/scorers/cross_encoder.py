@@ -26,14 +26,15 @@ class CrossEncoder:
     """
 
     answers: ClassVar[type[Pointwise]] = Pointwise
+    trainee: ClassVar[str] = "rerankbench.training.trainees.cross_encoder.CrossEncoderTrainee"
     model: Model
     usage: Usage = field(init=False, default_factory=Usage)
 
     def answer(self, requests: Sequence[Pointwise]) -> list[float]:
         """One score a request. Raises ConfigError if the checkpoint has no trained scoring head."""
-        inputs = self._inputs(requests)
+        inputs = self.inputs(requests)
         scores = [0.0] * len(inputs)
-        for index, logits in self._encoder.run(inputs, self._forward):
+        for index, logits in self.encoder.run(inputs, self.forward):
             scores[index] = float(logits)
         return scores
 
@@ -42,7 +43,8 @@ class CrossEncoder:
         return content_hash("cross_encoder", self.model.fingerprint)
 
     @functools.cached_property
-    def _encoder(self) -> Encoder:
+    def encoder(self) -> Encoder:
+        """The network, loaded on first use."""
         from rerankbench.models.encoder import load_encoder
 
         encoder, report = load_encoder(self.model, "AutoModelForSequenceClassification", self.usage)
@@ -58,16 +60,17 @@ class CrossEncoder:
             )
         return encoder
 
-    def _forward(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Tensors [B, T] -> scores [B] in float32."""
-        logits: torch.Tensor = self._encoder.network(**tensors).logits.float()
+    def forward(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The network's arguments [B, T] -> scores [B], float32."""
+        logits: torch.Tensor = self.encoder.network(**tensors).logits.float()
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
-    def _inputs(self, requests: Sequence[Pointwise]) -> list[Encoded]:
-        tokenizer = self._encoder.tokenizer
+    def inputs(self, requests: Sequence[Pointwise]) -> list[Encoded]:
+        """Each request as the network reads it."""
+        tokenizer = self.encoder.tokenizer
         queries = tokenizer.read([request.query.text for request in requests])
         documents = tokenizer.read([request.candidate.document.text for request in requests])
-        room = self._encoder.max_length - tokenizer.pair.size
+        room = self.encoder.max_length - tokenizer.pair.size
         inputs = []
         for query, document in zip(queries, documents, strict=True):
             kept = query if len(query) < room else query[: room // 2]

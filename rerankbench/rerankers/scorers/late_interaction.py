@@ -26,6 +26,7 @@ class LateInteraction:
     """
 
     answers: ClassVar[type[Pointwise]] = Pointwise
+    trainee: ClassVar[str] = "rerankbench.training.trainees.late_interaction.LateInteractionTrainee"
     model: Model
     query_prefix: str = ""
     document_prefix: str = ""
@@ -62,7 +63,8 @@ class LateInteraction:
         )
 
     @functools.cached_property
-    def _embedder(self) -> Embedder:
+    def embedder(self) -> Embedder:
+        """The network, loaded on first use."""
         return Embedder(self.model, "mean", self.usage)
 
     @functools.cached_property
@@ -70,8 +72,9 @@ class LateInteraction:
         return Memory(capacity=400_000)
 
     @functools.cached_property
-    def _punctuation(self) -> set[int]:
-        return {ids[0] for ids in self._embedder.encoder.tokenizer.read(list(string.punctuation)) if len(ids) == 1}
+    def punctuation(self) -> set[int]:
+        """Ids of the tokens that are punctuation."""
+        return {ids[0] for ids in self.embedder.encoder.tokenizer.read(list(string.punctuation)) if len(ids) == 1}
 
     def _texts(self, requests: Sequence[Pointwise]) -> tuple[list[str], list[str]]:
         """Queries and documents as they are remembered: behind a letter that says whether punctuation is left out."""
@@ -87,9 +90,9 @@ class LateInteraction:
     def _remember(self, texts: Sequence[str]) -> None:
         for company in self._memory.absent(texts):
             for text, (vectors, ids) in zip(
-                company, self._embedder.embed_tokens([t[1:] for t in company]), strict=True
+                company, self.embedder.embed_tokens([t[1:] for t in company]), strict=True
             ):
-                kept = [i for i, token in enumerate(ids) if not (text[0] == "d" and token in self._punctuation)]
+                kept = [i for i, token in enumerate(ids) if not (text[0] == "d" and token in self.punctuation)]
                 self._memory[text] = vectors[kept] if 0 < len(kept) < len(ids) else vectors
 
     def _documents(self, documents: Sequence[str], indices: Sequence[int]) -> torch.Tensor:

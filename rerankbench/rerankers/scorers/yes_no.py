@@ -19,6 +19,7 @@ class YesNo(Prompted):
     """
 
     answers: ClassVar[type[Pointwise]] = Pointwise
+    trainee: ClassVar[str] = "rerankbench.training.trainees.yes_no.YesNoTrainee"
 
     def __post_init__(self) -> None:
         require_two_labels(self.prompt, "a relevant document")

@@ -54,7 +54,7 @@ def test_documents_of_nothing_and_of_punctuation_have_scores(special: bool, tmp_
     scorer = LateInteraction(model=on_cpu(save(tmp_path, special=special)))
     texts = ["", "! , .", "cat dog"]
     asked = [Pointwise(Query("q", "cat"), Candidate(Document(str(i), text), i, 0.0)) for i, text in enumerate(texts)]
-    size = scorer._embedder.encoder.tokenizer.single.size + 1
+    size = scorer.embedder.encoder.tokenizer.single.size + 1
     assert all(-size <= score <= size + 1e-5 for score in scorer.answer(asked))
 
 

@@ -1,0 +1,80 @@
+"""In-batch negatives: every candidate of a step as a candidate of every query, over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+
+from rerankbench.training.groups import Batch, Group
+
+
+def all_groups(groups: Sequence[Group]) -> tuple[list[Group], int]:
+    """The groups of all processes, one process after another, and the place of this one's first."""
+    if not _several():
+        return list(groups), 0
+    found: list[list[Group]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(found, list(groups))
+    return [group for own in found for group in own], sum(map(len, found[: dist.get_rank()]))
+
+
+def all_vectors(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The vectors ([H] or [T, H]) of all processes, one process after another; gradients flow back to their own."""
+    if not _several():
+        return list(vectors)
+    from torch.distributed.nn.functional import all_gather as gather
+
+    all_gather: Callable[[torch.Tensor], Sequence[torch.Tensor]] = gather
+
+    flat = vectors[0].dim() == 1
+    rows = torch.cat([v[None] if flat else v for v in vectors])
+    sizes: list[list[int]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(sizes, [1 if flat else len(v) for v in vectors])
+    longest = max(map(sum, sizes))
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, longest - len(rows))).contiguous()
+    found: list[torch.Tensor] = []
+    for own, part in zip(sizes, all_gather(padded), strict=True):
+        found += [v[0] if flat else v for v in torch.split(part[: sum(own)], own)]
+    return found
+
+
+def pooled(groups: Sequence[Group], everyone: Sequence[Group], start: int, device: torch.device) -> Batch:
+    """`groups` as a batch [B, D] whose columns are the candidates of `everyone`, one group after another.
+
+    start: the place of the first of `groups` among `everyone`. A document that is relevant to a query, by id or by
+    text, is no negative of it: unless it is the query's own candidate it is masked, and so is a text that comes twice.
+    Labels, ranks and first-stage scores are known of a query's own candidates only.
+    """
+    starts = [0]
+    for group in everyone:
+        starts.append(starts[-1] + len(group.documents))
+    shape = (len(groups), starts[-1])
+    labels, first = torch.zeros(shape), torch.zeros(shape)
+    mask, ranks = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.int64)
+    for row, group in enumerate(groups):
+        own = slice(starts[start + row], starts[start + row + 1])
+        labels[row, own] = torch.tensor(group.labels)
+        ranks[row, own] = torch.tensor(group.ranks)
+        first[row, own] = torch.tensor(group.scores)
+        ids = {*group.positives, *(document.id for document in group.documents)}
+        texts = {document.text for document in group.documents}
+        for place, other in enumerate(everyone):
+            if place == start + row:
+                continue
+            for column, document in enumerate(other.documents, starts[place]):
+                if document.id in ids or document.text in texts:
+                    mask[row, column] = False
+                ids.add(document.id)
+                texts.add(document.text)
+    return Batch(tuple(groups), labels.to(device), mask.to(device), ranks.to(device), first.to(device), None)
+
+
+def pool_batch(groups: list[Group], device: torch.device) -> Batch:
+    """The groups of this process with the candidates of all processes."""
+    everyone, start = all_groups(groups)
+    return pooled(groups, everyone, start, device)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

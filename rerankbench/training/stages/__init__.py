@@ -1,0 +1,1 @@
+"""Stages: a network and training groups go in, the network goes out trained."""

@@ -1,0 +1,154 @@
+"""A supervised stage: scores of labelled groups → loss → weighting → the parameters an adaptation leaves open."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rerankbench.errors import ConfigError, UserError
+from rerankbench.store import write_atomically
+from rerankbench.training.adaptation.adaptation import Adaptation
+from rerankbench.training.groups import Group
+from rerankbench.training.loop import Loop
+from rerankbench.training.losses.loss import Loss
+from rerankbench.training.sampling import GroupOptions
+from rerankbench.training.stages.stage import Training
+from rerankbench.training.weighting.weighting import Weighting
+
+log = logging.getLogger("rerankbench")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """Trains the reranker's network on groups of candidates; keeps the checkpoint with the best nDCG@10 on dev."""
+
+    groups: GroupOptions
+    loss: Loss
+    weighting: Weighting | None = None
+    adaptation: Adaptation | None = None
+    loop: Loop = field(default_factory=Loop)
+
+    def check(self, trainee: type) -> None:
+        """See Stage."""
+        if self.groups.in_batch and not hasattr(trainee, "embedded"):
+            problem = "takes whole batches for negatives, which needs a network that embeds query and document apart"
+            raise ConfigError("recipe.groups.in_batch", f"{problem}; recipe=cross_encoder does without")
+
+    def run(self, training: Training, number: int) -> None:
+        """See Stage."""
+        import torch
+        from transformers import set_seed
+
+        from rerankbench.training.learner import Learner
+        from rerankbench.training.trainer import DEV, GroupTrainer, arguments, last_checkpoint, load_weights
+
+        began = time.perf_counter()
+        folder = training.folder / "stages" / str(number)
+        set_seed(training.seed + number)
+        groups = self.groups.build(
+            training.sources, training.held_out, training.store, training.seed + number, training.folder
+        )
+        log.info("stage %d: %d groups an epoch%s", number + 1, len(groups), _shown(groups.counts))
+        training.trainee.network.to(training.device)
+        if self.adaptation is not None:
+            self.adaptation.apply(training.trainee.network, training.seed)
+        bf16 = training.bf16 if self.loop.precision == "auto" else self.loop.precision == "bfloat16"
+        budget = self.loop.batch_tokens or (1024 if training.device.type == "cpu" else 32768)
+        learner = Learner(
+            training.trainee, self.loss, self.weighting, self.groups.in_batch, budget, self.loop.recompute
+        )
+        step_groups = min(self.loop.batch_groups, len(groups))
+        options = arguments(folder, self.loop, len(groups), training.seed + number, training.device, bf16)
+
+        def dev() -> float:
+            with torch.autocast(training.device.type, torch.bfloat16, enabled=bf16):
+                return mean_ndcg(training.dev, learner.score(training.dev))
+
+        def record(entry: dict[str, float]) -> None:
+            training.record({"stage": number, **entry})
+            if DEV in entry:
+                log.info("step %d of %d: dev nDCG@10 %.4f", entry["step"], options.max_steps, entry[DEV])
+
+        trainer = GroupTrainer(
+            learner, groups, options, self.adaptation, dev if training.dev else None, record, self.loop.patience
+        )
+        resume = last_checkpoint(folder)
+        if resume is None:
+            shutil.rmtree(folder, ignore_errors=True) if training.writes else None
+            training.forget(number, -1)
+            trainer.measure_dev()
+        else:
+            step = int(resume.name.rpartition("-")[2])
+            log.info("going on from step %d of %d", step, options.max_steps)
+            training.forget(number, step)
+        untrained = trainer.state.best_metric
+        state = trainer.state
+        if (done := _done(folder)) is None:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            state = trainer.state
+        best = done["best_step"] if done else state.best_global_step or state.global_step
+        trainer.accelerator.wait_for_everyone()
+        if done or (training.dev and best != state.global_step):
+            load_weights(learner, self.adaptation, folder / f"checkpoint-{best}")
+        if untrained is not None and state.best_metric is not None and state.best_metric < untrained:
+            log.warning("no checkpoint is better on dev than the network was before (%.4f)", untrained)
+        if self.adaptation is not None:
+            if training.writes:
+                self.adaptation.save(training.trainee.network, folder / "added")
+            self.adaptation.merge(training.trainee.network)
+        training.trainee.network.eval()
+        training.counts.update(groups.counts)
+        summary = done or (
+            {
+                "groups": len(groups),
+                "steps": state.global_step,
+                "best_step": best,
+                "best_dev": state.best_metric,
+                "seconds": round(time.perf_counter() - began, 1),
+                "parameters": sum(p.numel() for p in training.trainee.network.parameters()),
+                "precision": "bfloat16" if bf16 else "float32",
+                "groups_left_out_of_an_epoch": len(groups) % step_groups,
+            }
+        )
+        training.summary.append(summary)
+        if training.writes:
+            write_atomically(folder / "done.json", json.dumps(summary))
+
+
+def _done(folder: Path) -> dict[str, Any] | None:
+    """The summary of a stage that has run to its end."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def mean_ndcg(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> float:
+    """Mean nDCG@10 of the groups' candidates in the order of their scores; ties keep the first-stage order.
+
+    Relevant documents that the first stage did not find count, as everywhere. Raises UserError where a score is nan.
+    """
+    from rerankbench.evaluation.measures import per_query
+
+    run, qrels = {}, {}
+    for group, own in zip(groups, scores, strict=True):
+        if any(value != value for value in own):
+            raise UserError(f"the network gives no number as a score (nan), first on query {group.query.id}")
+        order = sorted(range(len(own)), key=lambda i: -own[i])
+        run[group.query.id] = [(group.documents[i].id, own[i]) for i in order]
+        grades = {document.id: int(label) for document, label in zip(group.documents, group.labels, strict=True)}
+        qrels[group.query.id] = {**dict.fromkeys(group.positives, 1), **{d: g for d, g in grades.items() if g > 0}}
+    values = per_query(["ndcg@10"], run, qrels, 1)["ndcg@10"].values()
+    return sum(values) / max(len(values), 1)
+
+
+def _shown(counts: dict[str, Any]) -> str:
+    odd = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
+    return f" ({odd})" if odd else ""

@@ -1,0 +1,1 @@
+"""Weightings: how much each sample of a batch counts, and when."""
