@@ -98,6 +98,7 @@ def compose(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()
     for text in overrides:
         if text.lstrip("+") != text and text.lstrip("+").partition("=")[0] in ("experiment", "size"):
             raise ConfigError(text.lstrip("+").partition("=")[0], f"write {text.lstrip('+')} ({_NO_PLUS})")
+    overrides = sized(overrides, folders)
     add_user_folders(folders)
     search = [f"file://{folder.resolve()}" for folder in folders]
     extra = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
@@ -115,6 +116,21 @@ def compose(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()
     checked_config(command, plain)
     _check_shared(plain, choices, overrides, folders)
     return Composed(plain, choices)
+
+
+def sized(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
+    """The overrides, an experiment that has a file of its own at the wanted size replaced by that.
+
+    `experiment=curriculum size=small` becomes `experiment=small/curriculum`: another benchmark and another model are
+    groups to choose, which no values of a size could do.
+    """
+    size = next((word.partition("=")[2] for word in overrides if word.startswith("size=")), "")
+    own = groups(folders).get(f"experiment/{size}", {})
+    changed = []
+    for word in overrides:
+        names = word.removeprefix("experiment=").split(",") if word.startswith("experiment=") else []
+        changed.append(f"experiment={','.join(f'{size}/{n}' for n in names)}" if {*names} & {*own} else word)
+    return changed if changed == list(overrides) else [word for word in changed if not word.startswith("size=")]
 
 
 def checked_config(command: str, config: DictConfig) -> dict[str, Any]:

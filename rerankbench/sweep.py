@@ -23,9 +23,10 @@ def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> in
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
 
-    from rerankbench.compose import add_user_folders, compose
+    from rerankbench.compose import add_user_folders, compose, sized
     from rerankbench.listing import conf_folder
 
+    overrides = sized(overrides, folders)
     checked: set[str] = set()
     for words in _combinations(overrides):
         if not checked.issuperset(words):

@@ -71,7 +71,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
             return path if first else None
         store = Store(Path(parts["store"]["dir"]))
         history = History(path / "history.jsonl")
-        sources, dev = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
+        sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
         first_stage, documents, absent = retrieve(sets.test, retriever, store, clock, choices["retriever"])
         log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(dev))
         before = untrained(reranker, sets.test, first_stage, documents, store, names) if first else None
@@ -81,6 +81,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
             trainee=trainee_class(reranker.scorer)(reranker.scorer),
             sources=sources,
             dev=dev,
+            kept=kept,
             held_out=sets.held_out,
             store=store,
             folder=path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rerankbench.benchmarks.benchmark import Benchmark
@@ -23,30 +23,38 @@ SPLITS = ("train", "dev", "validation", "test")
 
 @dataclass(frozen=True)
 class Sets:
-    """train: benchmarks with their weights, the recipe's own first. dev: None for no dev queries. split: of test."""
+    """train: benchmarks with their weights, the recipe's own first. dev: None for no dev queries. split: of test.
+
+    kept: queries held out from other training sets, by the set's name, measured after each stage.
+    """
 
     train: Sequence[tuple[Benchmark, float]]
     dev: Benchmark | None
     test: Benchmark
     split: str
+    kept: Mapping[str, Benchmark] = field(default_factory=dict)
 
     @property
     def held_out(self) -> list[Query]:
         """The queries that must not be trained on."""
-        return [*(self.dev.queries if self.dev else ()), *self.test.queries]
+        sets = [*([self.dev] if self.dev else []), self.test, *self.kept.values()]
+        return [query for benchmark in sets for query in benchmark.queries]
 
     def retrieved(
         self, retriever: Any, store: Store, clock: Clock, name: str, recipe: Recipe
-    ) -> tuple[list[Source], list[Group]]:
-        """The training sets with their first-stage runs, and the dev queries with their candidates."""
+    ) -> tuple[list[Source], list[Group], dict[str, list[Group]]]:
+        """The training sets with their first-stage runs, and the dev and kept queries with their candidates."""
+
+        def candidates(benchmark: Benchmark) -> list[Group]:
+            first_stage, _, _ = retrieve(benchmark, retriever, store, clock, name)
+            return candidate_groups(benchmark, first_stage, recipe.depth)
+
         sources = []
         for benchmark, weight in self.train:
             first_stage, _, _ = retrieve(benchmark, retriever, store, clock, name)
             sources.append(Source(benchmark, first_stage, weight))
-        if self.dev is None:
-            return sources, []
-        first_stage, _, _ = retrieve(self.dev, retriever, store, clock, name)
-        return sources, candidate_groups(self.dev, first_stage, recipe.depth)
+        kept = {source: candidates(benchmark) for source, benchmark in self.kept.items()}
+        return sources, candidates(self.dev) if self.dev is not None else [], kept
 
 
 def load_sets(node: Mapping[str, Any], recipe: Recipe, seed: int) -> Sets:
@@ -57,20 +65,26 @@ def load_sets(node: Mapping[str, Any], recipe: Recipe, seed: int) -> Sets:
     if recipe.split == node["split"]:
         raise ConfigError("recipe.split", f"{recipe.split!r} is also what the trained reranker is measured on")
     test: Benchmark = build(node, "benchmark").load()
-    own: Benchmark = _load(node, recipe.split, recipe.queries, "recipe.split")
+    train: list[tuple[Benchmark, float]] = []
+    kept: dict[str, Benchmark] = {}
+    if recipe.weight:
+        train.append((_load(node, recipe.split, recipe.queries, "recipe.split"), recipe.weight))
+    for index, source in enumerate(recipe.sources):
+        if not hasattr(source.get("benchmark"), "load"):
+            raise ConfigError(f"recipe.sources[{index}]", "must have a benchmark node (and may have weight and dev)")
+        loaded: Benchmark = source["benchmark"].load()
+        if source.get("dev"):
+            kept[loaded.name], loaded = _held_out(loaded, int(source["dev"]), seed)
+        train.append((loaded, float(source.get("weight", 1.0))))
+    if not train:
+        raise ConfigError("recipe.weight", "is 0 and there are no other sources: nothing to train on")
     dev: Benchmark | None = None
     if recipe.dev_queries and recipe.dev_split is not None:
         dev = _load(node, recipe.dev_split, recipe.dev_queries, "recipe.dev_split")
     elif recipe.dev_queries:
-        dev, own = _held_out(own, recipe.dev_queries, seed)
-    train = [(own, recipe.weight)] if recipe.weight else []
-    for index, source in enumerate(recipe.sources):
-        if not hasattr(source.get("benchmark"), "load"):
-            raise ConfigError(f"recipe.sources[{index}]", "must have a benchmark node (and may have a weight)")
-        train.append((source["benchmark"].load(), float(source.get("weight", 1.0))))
-    if not train:
-        raise ConfigError("recipe.weight", "is 0 and there are no other sources: nothing to train on")
-    return Sets(train, dev, test, str(node["split"]))
+        dev, rest = _held_out(train[0][0], recipe.dev_queries, seed)
+        train[0] = (rest, train[0][1])
+    return Sets(train, dev, test, str(node["split"]), kept)
 
 
 def _load(node: Mapping[str, Any], split: str, queries: int | None, key: str) -> Benchmark:

@@ -89,9 +89,7 @@ class LateInteraction:
 
     def _remember(self, texts: Sequence[str]) -> None:
         for company in self._memory.absent(texts):
-            for text, (vectors, ids) in zip(
-                company, self.embedder.embed_tokens([t[1:] for t in company]), strict=True
-            ):
+            for text, (vectors, ids) in zip(company, self.embedder.embed_tokens([t[1:] for t in company]), strict=True):
                 kept = [i for i, token in enumerate(ids) if not (text[0] == "d" and token in self.punctuation)]
                 self._memory[text] = vectors[kept] if 0 < len(kept) < len(ids) else vectors
 

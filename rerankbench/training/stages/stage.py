@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +36,8 @@ class Training:
     record: Callable[[dict[str, Any]], None]
     forget: Callable[[int, int], None]
     """Cut the history of stage (number) behind a step: the training goes on from there."""
+    kept: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    """Queries of other training sets, measured after each stage, by the set's name."""
     writes: bool = True
     counts: dict[str, int] = field(default_factory=dict)
     summary: list[dict[str, Any]] = field(default_factory=list)

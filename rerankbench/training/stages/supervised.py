@@ -26,13 +26,18 @@ log = logging.getLogger("rerankbench")
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised:
-    """Trains the reranker's network on groups of candidates; keeps the checkpoint with the best nDCG@10 on dev."""
+    """Trains the reranker's network on groups of candidates; keeps the checkpoint with the best nDCG@10 on dev.
+
+    sources: the places of the training sets it learns from, the benchmark's own being 0 where it has a weight; null
+    takes all of them.
+    """
 
     groups: GroupOptions
     loss: Loss
     weighting: Weighting | None = None
     adaptation: Adaptation | None = None
     loop: Loop = field(default_factory=Loop)
+    sources: Sequence[int] | None = None
 
     def check(self, trainee: type) -> None:
         """See Stage."""
@@ -51,9 +56,10 @@ class Supervised:
         began = time.perf_counter()
         folder = training.folder / "stages" / str(number)
         set_seed(training.seed + number)
-        groups = self.groups.build(
-            training.sources, training.held_out, training.store, training.seed + number, training.folder
-        )
+        if self.sources is not None and not {*self.sources} <= {*range(len(training.sources))}:
+            raise ConfigError("recipe.stages", f"sources must be among 0 … {len(training.sources) - 1}")
+        sources = [training.sources[i] for i in self.sources] if self.sources is not None else training.sources
+        groups = self.groups.build(sources, training.held_out, training.store, training.seed + number, training.folder)
         log.info("stage %d: %d groups an epoch%s", number + 1, len(groups), _shown(groups.counts))
         training.trainee.network.to(training.device)
         if self.adaptation is not None:
@@ -104,12 +110,14 @@ class Supervised:
             self.adaptation.merge(training.trainee.network)
         training.trainee.network.eval()
         training.counts.update(groups.counts)
+        kept = {name: mean_ndcg(groups, learner.score(groups)) for name, groups in training.kept.items()}
         summary = done or (
             {
                 "groups": len(groups),
                 "steps": state.global_step,
                 "best_step": best,
                 "best_dev": state.best_metric,
+                "kept": kept,
                 "seconds": round(time.perf_counter() - began, 1),
                 "parameters": sum(p.numel() for p in training.trainee.network.parameters()),
                 "precision": "bfloat16" if bf16 else "float32",
