@@ -27,6 +27,7 @@ from rerankbench.profiling import profiled
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.trained import trained
+from rerankbench.rerankers.transcript import Transcript
 from rerankbench.store import Store
 from rerankbench.tracking.config_record import resolved
 from rerankbench.tracking.curves import draw
@@ -34,6 +35,7 @@ from rerankbench.tracking.environment import environment
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
+from rerankbench.training.languages import composed
 from rerankbench.training.recipe import Recipe
 from rerankbench.training.stages.stage import Training
 
@@ -71,6 +73,8 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
             return path if first else None
         store = Store(Path(parts["store"]["dir"]))
         history = History(path / "history.jsonl")
+        if first and not parts["resume"]:
+            shutil.rmtree(path / "stages", ignore_errors=True)
         sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
         first_stage, documents, absent = retrieve(sets.test, retriever, store, clock, choices["retriever"])
         log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(dev))
@@ -106,12 +110,14 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
 
         best = trained(str(path))
         with clock.phase("rerank", f"reranking with the trained {choices['reranker']}"):
-            engine = Engine(store)
+            engine = Engine(store, Transcript(path / "answers.jsonl") if parts["keep_answers"] else None)
             run = engine.rerank(best, sets.test.queries, first_stage, documents)
         with clock.phase("measure", "measuring"):
             missing = {**sets.test.missing, **absent, **counted(engine)}
             metrics, rows = summarize(names, sets.test.qrels, first_stage, run, sets.test.threshold, seed, missing)
             metrics.update(beside(before, rows, names, seed))
+            if compositions := composed(path, recipe.stages, sets.test, first_stage, documents, store, rows, seed):
+                metrics["compositions"] = compositions
             metrics["training"] = {
                 **training.summary[-1],
                 "dev_measure": "ndcg@10",

@@ -27,7 +27,7 @@ from rerankbench.training.stages.stage import Training
 from rerankbench.training.trainees.neural import NeuralTrainee
 from rerankbench.types import Qrels, Run
 
-WAYS = {"all labels": ("null", False), "naive": ("null", True), "cet": ("cet", True)}
+WAYS = {"all labels": ("none", False), "naive": ("null", True), "cet": ("cet", True)}
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name))
         benchmark = Local(path=options.collection).load()
-        parts = recipe("null", 0)
+        parts = recipe("none", 0)
         first_stage = build(parts["retriever"], "retriever").retrieve(benchmark, store)
         train, test = halves(benchmark)
         values: dict[str, list[float]] = {way: [] for way in WAYS}

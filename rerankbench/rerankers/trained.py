@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,15 @@ def trained(
     checkpoint: str = "checkpoint",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
     device: str | None = None,
+    adapters: Sequence[str | Sequence[str]] | None = None,
 ) -> AnyReranker:
     """The reranker of a training run's `config.yaml`, its network the one that was trained.
 
     run: the run folder. checkpoint: a folder inside it. depth, dtype, device: null leaves them as the run had them.
+    adapters: folders in the checkpoint (or anywhere), to be applied in place of the checkpoint's own.
     Raises ConfigError for a folder that is no run, has no checkpoint, or whose configuration cannot be built.
     """
-    node = reranker_node(run, checkpoint)
+    node = reranker_node(run, checkpoint, adapters)
     network = {"dtype": dtype, "device": device}
     node["scorer"]["model"].update({key: value for key, value in network.items() if value is not None})
     if depth is not None:
@@ -41,7 +43,9 @@ def trained(
     return built
 
 
-def reranker_node(run: str, checkpoint: str = "checkpoint") -> dict[str, Any]:
+def reranker_node(
+    run: str, checkpoint: str = "checkpoint", adapters: Sequence[str | Sequence[str]] | None = None
+) -> dict[str, Any]:
     """The `reranker` of a run's configuration, resolved, its model the one in the run's checkpoint.
 
     A run that went on from another run's network names that run in the place of a reranker: then it is the other's.
@@ -54,14 +58,19 @@ def reranker_node(run: str, checkpoint: str = "checkpoint") -> dict[str, Any]:
         earlier = str(node.get("run"))
         if Path(earlier).expanduser().resolve() == folder.resolve():
             raise ConfigError("run", f"{folder / 'config.yaml'} names its own folder as the run it started from")
-        own, node = node, reranker_node(earlier, str(node.get("checkpoint", "checkpoint")))
+        own, node = node, reranker_node(earlier, str(node.get("checkpoint", "checkpoint")), node.get("adapters"))
         node["depth"] = node.get("depth") if own.get("depth") is None else own["depth"]
         node["scorer"]["model"].update({k: own[k] for k in ("dtype", "device") if own.get(k) is not None})
     scorer = node.get("scorer")
     if not isinstance(scorer, Mapping) or not isinstance(scorer.get("model"), Mapping):
         raise ConfigError("run", f"the reranker in {folder / 'config.yaml'} has no network that could be trained")
-    model = {**scorer["model"], "path": str(folder / checkpoint)}
-    model.update({key: None for key in ("wheel", "revision") if key in model})
+    model = dict(scorer["model"])
+    if adapters is not None:
+        model["adapters"] = _in_checkpoint(folder / checkpoint, adapters)
+    # The weights of a checkpoint with a sparse difference hold it already: what is composed stands on those before.
+    if adapters is None or not (folder / checkpoint / "difference").is_dir():
+        model["path"] = str(folder / checkpoint)
+        model.update({key: None for key in ("wheel", "revision") if key in model})
     return {**node, "scorer": {**scorer, "model": model}}
 
 
@@ -81,6 +90,15 @@ def read_reranker(folder: Path) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise ConfigError("run", f"{file} has no reranker in it")
     return {str(key): value for key, value in node.items()}
+
+
+def _in_checkpoint(checkpoint: Path, adapters: Sequence[str | Sequence[str]]) -> list[Any]:
+    """The adapters' folders, those that are in the checkpoint with their whole paths."""
+
+    def place(name: str) -> str:
+        return str(checkpoint / name) if (checkpoint / name).is_dir() else name
+
+    return [place(entry) if isinstance(entry, str) else [place(name) for name in entry] for entry in adapters]
 
 
 def run_folder(run: str) -> Path:

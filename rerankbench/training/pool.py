@@ -49,24 +49,24 @@ def pooled(groups: Sequence[Group], everyone: Sequence[Group], start: int, devic
     starts = [0]
     for group in everyone:
         starts.append(starts[-1] + len(group.documents))
+    columns: dict[tuple[str, str], list[int]] = {}
+    once = torch.ones(starts[-1], dtype=torch.bool)
+    for column, document in enumerate(document for group in everyone for document in group.documents):
+        for key in (("id", document.id), ("text", document.text)):
+            once[column] &= key not in columns
+            columns.setdefault(key, []).append(column)
     shape = (len(groups), starts[-1])
     labels, first = torch.zeros(shape), torch.zeros(shape)
-    mask, ranks = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.int64)
+    mask, ranks = once.repeat(len(groups), 1), torch.zeros(shape, dtype=torch.int64)
     for row, group in enumerate(groups):
+        barred = [("id", document) for document in group.positives]
+        barred += [key for document in group.documents for key in (("id", document.id), ("text", document.text))]
+        mask[row, [column for key in barred for column in columns.get(key, ())]] = False
         own = slice(starts[start + row], starts[start + row + 1])
+        mask[row, own] = True
         labels[row, own] = torch.tensor(group.labels)
         ranks[row, own] = torch.tensor(group.ranks)
         first[row, own] = torch.tensor(group.scores)
-        ids = {*group.positives, *(document.id for document in group.documents)}
-        texts = {document.text for document in group.documents}
-        for place, other in enumerate(everyone):
-            if place == start + row:
-                continue
-            for column, document in enumerate(other.documents, starts[place]):
-                if document.id in ids or document.text in texts:
-                    mask[row, column] = False
-                ids.add(document.id)
-                texts.add(document.text)
     return Batch(tuple(groups), labels.to(device), mask.to(device), ranks.to(device), first.to(device), None)
 
 

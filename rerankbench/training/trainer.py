@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import safetensors.torch
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from rerankbench.errors import UserError
@@ -23,26 +23,30 @@ from rerankbench.training.loop import Loop
 
 log = logging.getLogger("rerankbench")
 
-WEIGHTS, ADAPTATION = "learner.safetensors", "adaptation.pt"
+WEIGHTS, ADAPTATION, TRAINER_STATE = "learner.safetensors", "adaptation.pt", "trainer_state.json"
 DEV = "dev/ndcg@10"
 
 
 class EpochSampler(torch.utils.data.Sampler[tuple[int, int]]):
-    """(epoch, index) in an order drawn from seed and epoch alone: any process or restart draws the same."""
+    """(epoch, index) in an order drawn from seed and epoch alone: any process or restart draws the same.
 
-    def __init__(self, size: int, seed: int) -> None:
+    step: groups of a step. Those left over behind the whole steps of an epoch, other ones each time, are left out.
+    """
+
+    def __init__(self, size: int, seed: int, step: int) -> None:
         self.size, self.seed, self.epoch = size, seed, 0
+        self.taken = size - size % step if size >= step else size
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the Trainer."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return self.taken
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        for index in torch.randperm(self.size, generator=generator).tolist():
+        for index in torch.randperm(self.size, generator=generator)[: self.taken].tolist():
             yield self.epoch, index
 
 
@@ -67,7 +71,7 @@ def arguments(folder: Path, loop: Loop, groups: int, seed: int, device: torch.de
     each = max(1, batch // parts)
     if each * parts != batch and batch == loop.batch_groups:
         raise UserError(f"recipe batch_groups={batch} does not divide by {processes} processes x {loop.accumulation}")
-    steps = max(1, math.ceil(loop.epochs * (groups // (each * parts))))
+    steps = max(1, math.ceil(loop.epochs * max(1, groups // (each * parts))))
     steps = min(steps, loop.max_steps or steps)
     every = max(1, math.ceil(steps / loop.evaluations))
     return TrainingArguments(
@@ -126,7 +130,17 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         self.since = time.perf_counter()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return EpochSampler(len(self.train_dataset), self.args.seed)
+        step = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(len(self.train_dataset), self.args.seed, step)
+
+    def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
+        """Train to the end. A checkpoint at which the training had ended is taken up as it is."""
+        if resume_from_checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE))
+            if state.global_step >= self.args.max_steps or self._unimproved(state) is not None:
+                self.state = state
+                return self._load_from_checkpoint(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The adaptation's own, else AdamW with decay on matrices only; a weighting's network at its own rate."""
@@ -207,12 +221,16 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"the checkpoint cannot be written to {self.args.output_dir} ({reason});"
                             " earlier ones are kept: make room and run the same command again") from error  # fmt: skip
-        best = self.state.best_global_step or self.state.global_step
-        if self.patience is not None and self.dev is not None:
-            passed = (self.state.global_step - best) // self.args.save_steps
-            if passed >= self.patience:
-                log.info("no better dev measure for %d evaluations: stopping early", passed)
-                self.control.should_training_stop = True
+        if (passed := self._unimproved(self.state)) is not None:
+            log.info("no better dev measure for %d evaluations: stopping early", passed)
+            self.control.should_training_stop = True
+
+    def _unimproved(self, state: TrainerState) -> int | None:
+        """For how many evaluations the dev measure has been no better, where that is too many."""
+        if self.patience is None or self.dev is None:
+            return None
+        passed = (state.global_step - (state.best_global_step or state.global_step)) // self.args.save_steps
+        return passed if passed >= self.patience else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -257,7 +275,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in reversed(found):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # the Trainer writes it last
+            json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))  # the Trainer writes it last
             return path
         except (OSError, ValueError):
             log.warning("%s is not whole; an earlier one is used", path)

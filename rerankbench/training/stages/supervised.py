@@ -15,6 +15,7 @@ from rerankbench.errors import ConfigError, UserError
 from rerankbench.store import write_atomically
 from rerankbench.training.adaptation.adaptation import Adaptation
 from rerankbench.training.groups import Group
+from rerankbench.training.languages import standing
 from rerankbench.training.loop import Loop
 from rerankbench.training.losses.loss import Loss
 from rerankbench.training.sampling import GroupOptions
@@ -55,6 +56,7 @@ class Supervised:
 
         began = time.perf_counter()
         folder = training.folder / "stages" / str(number)
+        adaptation = standing(self.adaptation, folder.parent)
         set_seed(training.seed + number)
         if self.sources is not None and not {*self.sources} <= {*range(len(training.sources))}:
             raise ConfigError("recipe.stages", f"sources must be among 0 … {len(training.sources) - 1}")
@@ -62,8 +64,8 @@ class Supervised:
         groups = self.groups.build(sources, training.held_out, training.store, training.seed + number, training.folder)
         log.info("stage %d: %d groups an epoch%s", number + 1, len(groups), _shown(groups.counts))
         training.trainee.network.to(training.device)
-        if self.adaptation is not None:
-            self.adaptation.apply(training.trainee.network, training.seed)
+        if adaptation is not None:
+            adaptation.apply(training.trainee.network, training.seed)
         bf16 = training.bf16 if self.loop.precision == "auto" else self.loop.precision == "bfloat16"
         budget = self.loop.batch_tokens or (1024 if training.device.type == "cpu" else 32768)
         learner = Learner(
@@ -82,7 +84,7 @@ class Supervised:
                 log.info("step %d of %d: dev nDCG@10 %.4f", entry["step"], options.max_steps, entry[DEV])
 
         trainer = GroupTrainer(
-            learner, groups, options, self.adaptation, dev if training.dev else None, record, self.loop.patience
+            learner, groups, options, adaptation, dev if training.dev else None, record, self.loop.patience
         )
         resume = last_checkpoint(folder)
         if resume is None:
@@ -101,13 +103,13 @@ class Supervised:
         best = done["best_step"] if done else state.best_global_step or state.global_step
         trainer.accelerator.wait_for_everyone()
         if done or (training.dev and best != state.global_step):
-            load_weights(learner, self.adaptation, folder / f"checkpoint-{best}")
+            load_weights(learner, adaptation, folder / f"checkpoint-{best}")
         if untrained is not None and state.best_metric is not None and state.best_metric < untrained:
             log.warning("no checkpoint is better on dev than the network was before (%.4f)", untrained)
-        if self.adaptation is not None:
+        if adaptation is not None:
             if training.writes:
-                self.adaptation.save(training.trainee.network, folder / "added")
-            self.adaptation.merge(training.trainee.network)
+                adaptation.save(training.trainee.network, folder / "added")
+            adaptation.merge(training.trainee.network)
         training.trainee.network.eval()
         training.counts.update(groups.counts)
         kept = {name: mean_ndcg(groups, learner.score(groups)) for name, groups in training.kept.items()}

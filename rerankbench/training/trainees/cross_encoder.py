@@ -29,6 +29,9 @@ class CrossEncoderTrainee:
         arguments = {} if has_head else {"num_labels": 1}
         self.scorer = replace(scorer, model=model)
         encoder, _ = load_encoder(model, "AutoModelForSequenceClassification", self.scorer.usage, **arguments)
+        backend = encoder.tokenizer.backend
+        backend.pad_token = backend.pad_token or backend.eos_token
+        encoder.network.config.pad_token_id = backend.pad_token_id  # a decoder's head reads the last token before it
         self.scorer.encoder = encoder
         self.network: torch.nn.Module = encoder.network
 
@@ -55,6 +58,7 @@ class CrossEncoderTrainee:
             "activation_fn": "torch.nn.modules.linear.Identity",  # raw logits, as they are scored here
             "version": "5.0.0",
         }
+        encoder.tokenizer.backend.chat_template = None  # pairs are read as they are, and so others are to read them
         save_network(encoder.network, encoder.tokenizer.backend, folder)
 
 
