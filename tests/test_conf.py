@@ -33,6 +33,8 @@ def _options() -> list[tuple[str, str, Path]]:
 
 @pytest.mark.parametrize(("group", "name", "file"), _options(), ids=lambda value: str(value).rpartition("/")[2])
 def test_every_option_composes(group: str, name: str, file: Path) -> None:
+    if group.startswith("experiment/"):  # the files that `experiment=NAME size=SIZE` means
+        group, name = "experiment", f"{group.partition('/')[2]}/{name}"
     overrides = [f"{group}={name}", *GIVEN.get(name, []), *GIVEN.get(f"{group}={name}", [])]
     if group.startswith("reranker/"):
         overrides = ["reranker=identity" if name == "identity" else "reranker=oracle", "prompt=yes_no", *overrides]

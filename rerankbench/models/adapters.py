@@ -137,6 +137,9 @@ def applied(network: torch.nn.Module, paths: Sequence[str | Sequence[str]], inve
                 steps = [_steps(network, part, invertible) for part in group]
                 bottleneck.push(network, steps[0] if len(steps) == 1 else _split(steps[0], steps[1]))
             for name, tensor in group[-1].head.items():
+                if name in own and own[name].shape != tensor.shape:  # copy_ would broadcast, without a word
+                    shapes = f"{list(tensor.shape)}, the network's {list(own[name].shape)}"
+                    raise ConfigError("model.adapters", f"the head's {name} is {shapes}")
                 if name in own:  # a head of another task, such as a language model's, has no place here
                     done.saved.append((own[name], None, own[name].detach().clone()))
                     own[name].copy_(tensor)

@@ -35,6 +35,11 @@ def show(folder: Path, console: Console | None = None) -> None:
         for name, row in untrained.items():
             _add(table, name, row["untrained"], metrics["measures"][name]["reranked"], row)
         console.print(table)
+    for name, composition in (metrics.get("compositions") or {}).items():
+        table = _table(f"{name} composed beside zero-shot", "zero-shot", "composed")
+        for measure, row in composition["measures"].items():
+            _add(table, measure, row["zero_shot"], row["composed"], row)
+        console.print(table)
     lines = list(_training(metrics))
     lines += [f"seconds: {', '.join(f'{phase} {value:.1f}' for phase, value in cost['seconds'].items())}", _work(cost)]
     if odd := _counted(metrics["missing"]):

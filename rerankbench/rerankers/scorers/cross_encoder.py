@@ -47,7 +47,9 @@ class CrossEncoder:
         """The network, loaded on first use."""
         from rerankbench.models.encoder import load_encoder
 
-        encoder, report = load_encoder(self.model, "AutoModelForSequenceClassification", self.usage)
+        has_head = any("ForSequenceClassification" in name for name in self.model.config.architectures or ())
+        arguments = {} if has_head else {"num_labels": 1}  # as a new head is trained: adapters may bring it
+        encoder, report = load_encoder(self.model, "AutoModelForSequenceClassification", self.usage, **arguments)
         if report["missing_keys"]:
             raise ConfigError(
                 "model.path",

@@ -15,7 +15,7 @@ from rerankbench.rerankers.prompt import Prompt
 from rerankbench.rerankers.requests import Listwise, Request, Usage
 from rerankbench.store import content_hash
 
-READING = 1
+READING = 2
 """Part of every stored answer's key; raise it when the same text is read otherwise than before."""
 
 R = TypeVar("R", bound=Request)
