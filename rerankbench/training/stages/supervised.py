@@ -86,8 +86,11 @@ class Supervised:
         trainer = GroupTrainer(
             learner, groups, options, adaptation, dev if training.dev else None, record, self.loop.patience
         )
+        done = _done(folder)
         resume = last_checkpoint(folder)
-        if resume is None:
+        if done is not None:
+            log.info("stage %d is finished", number + 1)
+        elif resume is None:
             shutil.rmtree(folder, ignore_errors=True) if training.writes else None
             training.forget(number, -1)
             trainer.measure_dev()
@@ -97,7 +100,7 @@ class Supervised:
             training.forget(number, step)
         untrained = trainer.state.best_metric
         state = trainer.state
-        if (done := _done(folder)) is None:
+        if done is None:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             state = trainer.state
         best = done["best_step"] if done else state.best_global_step or state.global_step

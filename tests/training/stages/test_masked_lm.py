@@ -330,11 +330,7 @@ def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkey
     assert found["es"]["queries_with_constant_scores"] == len(test.queries)
 
 
-
-
-@pytest.mark.parametrize(
-    ("name", "outputs"), [("clir_adapters", 2), ("clir_sftm", 1), ("clir_sftm", 2)]
-)
+@pytest.mark.parametrize(("name", "outputs"), [("clir_adapters", 2), ("clir_sftm", 1), ("clir_sftm", 2)])
 def test_one_command_trains_and_measures_the_compositions(
     name: str, outputs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
