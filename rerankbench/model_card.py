@@ -64,7 +64,8 @@ def _training(metrics: Mapping[str, Any]) -> Iterator[str]:
     training = metrics.get("training")
     if not training:
         return
-    text = f"Trained for {training['steps']:,} steps on {training['groups']:,} groups (a query with its candidates)"
+    groups = training.get("groups", training.get("passages", 0))
+    text = f"Trained for {training['steps']:,} steps on {groups:,} groups (a query with its candidates)"
     if training.get("best_dev") is not None:
         text += (
             f"; the best {training.get('dev_measure', 'measure')} on held-out queries was {training['best_dev']:.4f}"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, UserError
 from rerankbench.types import Run
 
 
@@ -114,7 +114,9 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
+            if "locked" not in str(error):
+                raise UserError(f"the store cannot be written to ({error}); is the disk full? store.dir=…") from error
+            if time.monotonic() > until:
                 raise
             time.sleep(0.02)
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
     name = parts["name"] or "-".join(choices[group] for group in ("benchmark", "reranker", "recipe"))
     config.name = name
     first, path = _processes(Path(parts["run_dir"]) if parts["run_dir"] else None, name)
+    if not first:
+        log.setLevel(logging.ERROR)  # one process tells what happens
 
     clock = Clock()
     with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
@@ -85,6 +87,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
             trainee=trainee_class(reranker.scorer)(reranker.scorer),
             sources=sources,
             dev=dev,
+            dev_qrels=sets.dev.qrels if sets.dev is not None else {},
             kept=kept,
             held_out=sets.held_out,
             store=store,
@@ -201,7 +204,7 @@ def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     broadcast_object_list(chosen)
     return bool(state.is_main_process), chosen[0]
 
@@ -211,6 +214,9 @@ def _device(scorer: Any) -> Any:
     import torch
 
     device: torch.device = scorer.model.torch_device
+    if device.type == "cuda" and device.index:
+        way = f"CUDA_VISIBLE_DEVICES={device.index} model.device=auto"
+        raise ConfigError("model.device", f"training takes the first GPU it sees: set {way}")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 

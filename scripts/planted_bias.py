@@ -63,7 +63,7 @@ def recipe(weighting: str, seed: int) -> dict[str, Any]:
     """The checked configuration of the training."""
     words = ["reranker=knrm", "recipe=neural", "recipe/loss=bce", "recipe.loss.threshold=null", f"seed={seed}",
              f"recipe/weighting={weighting}", "recipe/groups=mixed", "recipe.groups.size=20", "recipe.groups.per=query",
-             "recipe.loop.epochs=30", "recipe.loop.batch_groups=8", "model.dtype=float32"]  # fmt: skip
+             "recipe.loop.epochs=15", "recipe.loop.batch_groups=8", "model.dtype=float32"]  # fmt: skip
     return checked_config("train", compose("train", words).config)
 
 

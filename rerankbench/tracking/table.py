@@ -77,7 +77,8 @@ def _training(metrics: Mapping[str, Any]) -> Iterator[str]:
     training = metrics.get("training")
     if training is None:
         return
-    line = f"training: {training['groups']:,} groups, {training['steps']:,} steps, {training['seconds']:,.1f} s"
+    groups = training.get("groups", training.get("passages", 0))
+    line = f"training: {groups:,} groups, {training['steps']:,} steps, {training['seconds']:,.1f} s"
     if training.get("best_dev") is not None:
         measure = training.get("dev_measure", "measure")
         line += f"; best dev {measure} {training['best_dev']:.4f} at step {training['best_step']:,}"

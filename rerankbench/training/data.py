@@ -16,7 +16,7 @@ from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.recipe import Recipe
 from rerankbench.training.sources import Source, candidate_groups
-from rerankbench.types import Query
+from rerankbench.types import Qrels, Query
 
 SPLITS = ("train", "dev", "validation", "test")
 
@@ -42,7 +42,7 @@ class Sets:
 
     def retrieved(
         self, retriever: Any, store: Store, clock: Clock, name: str, recipe: Recipe
-    ) -> tuple[list[Source], list[Group], dict[str, list[Group]]]:
+    ) -> tuple[list[Source], list[Group], dict[str, tuple[list[Group], Qrels]]]:
         """The training sets with their first-stage runs, and the dev and kept queries with their candidates."""
 
         def candidates(benchmark: Benchmark) -> list[Group]:
@@ -53,7 +53,7 @@ class Sets:
         for benchmark, weight in self.train:
             first_stage, _, _ = retrieve(benchmark, retriever, store, clock, name)
             sources.append(Source(benchmark, first_stage, weight))
-        kept = {source: candidates(benchmark) for source, benchmark in self.kept.items()}
+        kept = {source: (candidates(benchmark), benchmark.qrels) for source, benchmark in self.kept.items()}
         return sources, candidates(self.dev) if self.dev is not None else [], kept
 
 

@@ -126,7 +126,9 @@ class Learner(torch.nn.Module):
                 for start in range(0, len(groups), 64):  # a text of several lists is read once
                     part = groups[start : start + 64]
                     width = max(len(group.documents) for group in part)
-                    rows = self.trainee.scores(part, self.outputs(part), width).tolist()
+                    outputs = self.outputs(part)
+                    with torch.autocast(self.device.type, enabled=False):
+                        rows = self.trainee.scores(part, outputs, width).tolist()
                     found.extend(row[: len(group.documents)] for row, group in zip(rows, part, strict=True))
         finally:
             self.network.train(was)
@@ -134,11 +136,12 @@ class Learner(torch.nn.Module):
         return found
 
     def _scores(self, groups: list[Group], outputs: list[torch.Tensor], batch: Batch) -> torch.Tensor:
-        if self.in_batch:
-            embedding = cast(EmbeddingTrainee, self.trainee)
-            queries, documents = embedding.embedded(groups, outputs)
-            return embedding.similarity(queries, all_vectors(documents))
-        return self.trainee.scores(groups, outputs, batch.labels.shape[1])
+        with torch.autocast(self.device.type, enabled=False):  # what embeds may be in bf16, what compares may not
+            if self.in_batch:
+                embedding = cast(EmbeddingTrainee, self.trainee)
+                queries, documents = embedding.embedded(groups, outputs)
+                return embedding.similarity(queries, all_vectors(documents))
+            return self.trainee.scores(groups, outputs, batch.labels.shape[1])
 
     def _tally_weights(self, weights: torch.Tensor) -> None:
         if not weights.numel():

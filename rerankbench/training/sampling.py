@@ -44,6 +44,8 @@ class GroupOptions:
         if self.sample is not None and self.sample < 1:
             raise ConfigError("sample", f"must be at least 1, or null for all; got {self.sample}")
         needs = self.negatives.needs()
+        if self.in_batch and self.teacher is not None and not needs.teacher:
+            raise ConfigError("teacher", "is of no use with in_batch=true: it scores no other query's candidates")
         if needs.teacher and self.teacher is None:
             raise ConfigError("teacher", "must be given: the negatives are chosen by its scores")
         reach = self.teacher.reach() if self.teacher is not None else None

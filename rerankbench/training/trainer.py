@@ -74,7 +74,7 @@ def arguments(folder: Path, loop: Loop, groups: int, seed: int, device: torch.de
     steps = max(1, math.ceil(loop.epochs * max(1, groups // (each * parts))))
     steps = min(steps, loop.max_steps or steps)
     every = max(1, math.ceil(steps / loop.evaluations))
-    return TrainingArguments(
+    options = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=each,
         gradient_accumulation_steps=loop.accumulation,
@@ -100,6 +100,9 @@ def arguments(folder: Path, loop: Loop, groups: int, seed: int, device: torch.de
         ddp_find_unused_parameters=processes > 1,
         log_level="error",
     )
+    _ = options.device  # which counts the GPUs
+    options._n_gpu = min(options.n_gpu, 1)  # never nn.DataParallel: several GPUs are torchrun's
+    return options
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
@@ -207,6 +210,8 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         value, began = self.dev(), time.perf_counter()
         self.log({DEV: value})
         self.since += time.perf_counter() - began
+        if self.state.global_step > 0 and not getattr(self.adaptation, "presentable", True):
+            return False  # a phase whose weights are not what is kept
         if self.state.best_metric is None or value > self.state.best_metric:
             self.state.best_metric, self.state.best_global_step = value, self.state.global_step
             return bool(self.state.global_step > 0)

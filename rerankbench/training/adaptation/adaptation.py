@@ -36,6 +36,9 @@ class Adaptation(Protocol):
         """Write what a checkpoint of the plain network lacks, into the checkpoint's folder; before `merge`."""
         ...
 
+    # One that trains in phases may say `presentable`: whether the weights are by now what it is to leave behind. Until
+    # then no checkpoint counts as the best.
+
     def state(self) -> dict[str, Any]:
         """All that resuming needs beyond the network's own state dict and the optimiser's (tensors, plain values)."""
         ...

@@ -46,9 +46,9 @@ def linear_layers(network: torch.nn.Module, targets: Sequence[str] | None) -> di
 
 def heads(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The scoring head of a sequence classifier, which is new and must be trained whatever else is; else none."""
-    for name in ("classifier", "score"):
-        if name in dict(network.named_children()):
-            yield network.get_submodule(name)
+    children = dict(network.named_children())
+    if {"classifier", "score"} & children.keys():
+        yield from (children[name] for name in ("pooler", "pre_classifier", "classifier", "score") if name in children)
 
 
 def head_tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:

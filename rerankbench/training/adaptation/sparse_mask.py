@@ -96,6 +96,11 @@ class SparseMask(Inert):
             for name, parameter in sparse.parameters.items():
                 parameter.copy_(torch.where(sparse.masks[name], parameter, sparse.start[name]))
 
+    @property
+    def presentable(self) -> bool:
+        """Whether the weights are sparse by now: not in the first phase, which trains them all."""
+        return bool(self._sparse and self._sparse[0].masks)
+
     def merge(self, network: torch.nn.Module) -> None:
         """It is a plain network; what trains it next is free to move all. A copy's merge leaves this training alone."""
         (sparse,) = self._sparse

@@ -11,7 +11,7 @@ from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.sources import Source
 from rerankbench.training.trainees.trainee import Trainee
-from rerankbench.types import Query
+from rerankbench.types import Qrels, Query
 
 
 @dataclass
@@ -36,8 +36,9 @@ class Training:
     record: Callable[[dict[str, Any]], None]
     forget: Callable[[int, int], None]
     """Cut the history of stage (number) behind a step: the training goes on from there."""
-    kept: Mapping[str, Sequence[Group]] = field(default_factory=dict)
-    """Queries of other training sets, measured after each stage, by the set's name."""
+    dev_qrels: Qrels = field(default_factory=dict)
+    kept: Mapping[str, tuple[Sequence[Group], Qrels]] = field(default_factory=dict)
+    """Queries of other training sets with their judgments, measured after each stage, by the set's name."""
     writes: bool = True
     counts: dict[str, int] = field(default_factory=dict)
     summary: list[dict[str, Any]] = field(default_factory=list)

@@ -21,6 +21,7 @@ from rerankbench.training.losses.loss import Loss
 from rerankbench.training.sampling import GroupOptions
 from rerankbench.training.stages.stage import Training
 from rerankbench.training.weighting.weighting import Weighting
+from rerankbench.types import Qrels, Run
 
 log = logging.getLogger("rerankbench")
 
@@ -64,6 +65,9 @@ class Supervised:
         groups = self.groups.build(sources, training.held_out, training.store, training.seed + number, training.folder)
         log.info("stage %d: %d groups an epoch%s", number + 1, len(groups), _shown(groups.counts))
         training.trainee.network.to(training.device)
+        if any(".adapters." in name for name, _ in training.trainee.network.named_parameters()):
+            problem = "the network has adapters already, which more training would lose; name them in adaptation.below"
+            raise ConfigError("recipe.adaptation", problem)
         if adaptation is not None:
             adaptation.apply(training.trainee.network, training.seed)
         bf16 = training.bf16 if self.loop.precision == "auto" else self.loop.precision == "bfloat16"
@@ -74,9 +78,12 @@ class Supervised:
         step_groups = min(self.loop.batch_groups, len(groups))
         options = arguments(folder, self.loop, len(groups), training.seed + number, training.device, bf16)
 
-        def dev() -> float:
+        def measured(groups: Sequence[Group], qrels: Qrels) -> float:
             with torch.autocast(training.device.type, torch.bfloat16, enabled=bf16):
-                return mean_ndcg(training.dev, learner.score(training.dev))
+                return mean_ndcg(groups, learner.score(groups), qrels)
+
+        def dev() -> float:
+            return measured(training.dev, training.dev_qrels)
 
         def record(entry: dict[str, float]) -> None:
             training.record({"stage": number, **entry})
@@ -115,7 +122,7 @@ class Supervised:
             adaptation.merge(training.trainee.network)
         training.trainee.network.eval()
         training.counts.update(groups.counts)
-        kept = {name: mean_ndcg(groups, learner.score(groups)) for name, groups in training.kept.items()}
+        kept = {} if done else {name: measured(own, qrels) for name, (own, qrels) in training.kept.items()}
         summary = done or (
             {
                 "groups": len(groups),
@@ -143,19 +150,23 @@ def _done(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def mean_ndcg(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> float:
+def mean_ndcg(groups: Sequence[Group], scores: Sequence[Sequence[float]], judged: Qrels | None = None) -> float:
     """Mean nDCG@10 of the groups' candidates in the order of their scores; ties keep the first-stage order.
 
-    Relevant documents that the first stage did not find count, as everywhere. Raises UserError where a score is nan.
+    judged: the judgments, also of what the first stage did not find, and of queries for which it found nothing;
+    without them relevant documents that are not among the candidates have grade 1. Raises UserError for a nan.
     """
     from rerankbench.evaluation.measures import per_query
 
-    run, qrels = {}, {}
+    run: Run = {}
+    qrels: Qrels = dict(judged or {})
     for group, own in zip(groups, scores, strict=True):
         if any(value != value for value in own):
             raise UserError(f"the network gives no number as a score (nan), first on query {group.query.id}")
         order = sorted(range(len(own)), key=lambda i: -own[i])
         run[group.query.id] = [(group.documents[i].id, own[i]) for i in order]
+        if judged is not None:
+            continue
         grades = {document.id: int(label) for document, label in zip(group.documents, group.labels, strict=True)}
         qrels[group.query.id] = {**dict.fromkeys(group.positives, 1), **{d: g for d, g in grades.items() if g > 0}}
     values = per_query(["ndcg@10"], run, qrels, 1)["ndcg@10"].values()

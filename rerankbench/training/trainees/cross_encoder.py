@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
 from rerankbench.training.groups import Group
@@ -32,6 +33,8 @@ class CrossEncoderTrainee:
         backend = encoder.tokenizer.backend
         backend.pad_token = backend.pad_token or backend.eos_token
         encoder.network.config.pad_token_id = backend.pad_token_id  # a decoder's head reads the last token before it
+        if (outputs := encoder.network.config.num_labels) not in (1, 2):
+            raise ConfigError("model.path", f"{model.location} has {outputs} outputs, not 1 or 2")
         self.scorer.encoder = encoder
         self.network: torch.nn.Module = encoder.network
 

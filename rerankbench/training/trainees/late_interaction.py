@@ -28,7 +28,7 @@ class Text:
 class LateInteractionTrainee:
     """Embeds each distinct query and document of a batch once, token by token.
 
-    A checkpoint's linear layer (ColBERT's) is trained and saved with the network.
+    A checkpoint's linear layer (ColBERT's) is part of the network, and saved with it.
     """
 
     def __init__(self, scorer: LateInteraction) -> None:

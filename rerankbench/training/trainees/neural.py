@@ -55,8 +55,11 @@ class NeuralTrainee:
         return len(item[0]) + len(item[1])
 
     def forward(self, items: Sequence[Pair]) -> list[torch.Tensor]:
-        """A score for each pair."""
-        return list(self.scorer.forward(items).unbind())
+        """A score for each pair, in float32 whatever the precision of the stage: kernels are too narrow for less."""
+        import torch
+
+        with torch.autocast(self.network.get_buffer("idf").device.type, enabled=False):
+            return list(self.scorer.forward(items).unbind())
 
     def scores(self, groups: Sequence[Group], outputs: Sequence[torch.Tensor], width: int) -> torch.Tensor:
         """See Trainee."""

@@ -52,7 +52,8 @@ class YesNoTrainee:
         last = states[torch.arange(len(items), device=device), ends]
         head = network.get_output_embeddings()
         labels = torch.tensor([self._labels(item.tail) for item in items], device=device)
-        logits = torch.einsum("bh,blh->bl", last.float(), head.weight[labels].float())
+        with torch.autocast(device.type, enabled=False):  # in bf16 yes - no would be an eighth off
+            logits = torch.einsum("bh,blh->bl", last.float(), head.weight[labels].float())
         return list((logits[:, 0] - logits[:, 1]).unbind())
 
     def scores(self, groups: Sequence[Group], outputs: Sequence[torch.Tensor], width: int) -> torch.Tensor:
