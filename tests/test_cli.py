@@ -68,9 +68,9 @@ def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean 'eval'?" in capsys.readouterr().err
 
 
-def test_train_refuses_politely(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train"]) == 2
-    assert "no training recipes yet" in capsys.readouterr().err
+def test_train_refuses_a_reranker_without_a_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "reranker=identity", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "no single network that a recipe could train" in capsys.readouterr().err
 
 
 def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path: Path) -> None:
