@@ -40,7 +40,7 @@ def test_folders_of_ones_own_add_options_and_replace_none(mine: Path) -> None:
     found = groups([mine])
     assert found["reranker"]["mine"] == mine / "reranker" / "mine.yaml"
     assert found["reranker"]["oracle"].is_relative_to(conf_folder())
-    assert found["experiment"] == {"paper": mine / "experiment" / "paper.yaml"}
+    assert found["experiment"]["paper"] == mine / "experiment" / "paper.yaml"
     assert not any("top" in options for options in found.values())
 
 

@@ -146,6 +146,9 @@ def test_the_scoring_head_is_trained(name: str, kind: str) -> None:
 def test_options_build_and_name_every_parameter_with_its_default(file: Path) -> None:
     node = check(OmegaConf.to_container(OmegaConf.load(file)), "adaptation")
     built = build(node, "adaptation")
+    if file.stem == "full":
+        assert built is None
+        return
     stated = {key: value for key, value in node.items() if key != "_target_"}
     default = type(built)(dora=True) if file.stem == "dora" else type(built)()
     public = {key: value for key, value in vars(default).items() if not key.startswith("_")}

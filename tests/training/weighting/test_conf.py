@@ -14,7 +14,7 @@ from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.curriculum import Curriculum
 from rerankbench.training.weighting.dynamic import LossReweighting
 
-FILES = sorted((conf_folder() / "recipe" / "weighting").glob("*.yaml"))
+FILES = sorted(f for f in (conf_folder() / "recipe" / "weighting").glob("*.yaml") if f.stem != "none")
 DIFFERENCES = {
     "cet": CET(),
     "cet_ipw": CET(variant="ipw"),
