@@ -175,6 +175,13 @@ class Encoder:
             yield from zip(batch, outputs, strict=True)
 
 
+def load_scoring_encoder(model: Model, usage: Usage) -> tuple[Encoder, dict[str, Any]]:
+    """See `load_encoder`: the network with its scoring head; one that has none gets one output, of random weights."""
+    has_head = any("ForSequenceClassification" in name for name in model.config.architectures or ())
+    arguments = {} if has_head else {"num_labels": 1}  # adapters may bring what belongs into it
+    return load_encoder(model, "AutoModelForSequenceClassification", usage, **arguments)
+
+
 def load_encoder(model: Model, auto_class: str, usage: Usage, **arguments: Any) -> tuple[Encoder, dict[str, Any]]:
     """The network loaded through this transformers auto class, ready to run, and transformers' loading report.
 

@@ -36,6 +36,14 @@ class Loop:
     batch_tokens: int | None = None
     recompute: bool = False
 
+    def tokens_at_once(self, device: str) -> int:
+        """`batch_tokens`, or what suits the kind of device (`cpu`, `cuda`): small batches stay in a CPU's caches."""
+        return self.batch_tokens or (1024 if device == "cpu" else 32768)
+
+    def in_bf16(self, faster: bool) -> bool:
+        """Whether to run in bfloat16, where `auto` means that the hardware is faster with it."""
+        return faster if self.precision == "auto" else self.precision == "bfloat16"
+
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_groups", "accumulation", "learning_rate", "evaluations"):
             if getattr(self, key) <= 0:

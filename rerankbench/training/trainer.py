@@ -275,9 +275,14 @@ def load_weights(learner: Learner, adaptation: Adaptation | None, checkpoint: Pa
     safetensors.torch.load_model(learner, str(checkpoint / WEIGHTS))
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's folder is named after."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; a killed process may have left half of one behind it."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    found = sorted(folder.glob("checkpoint-*"), key=step_of)
     for path in reversed(found):
         try:
             json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))  # the Trainer writes it last

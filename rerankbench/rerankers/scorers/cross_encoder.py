@@ -45,11 +45,9 @@ class CrossEncoder:
     @functools.cached_property
     def encoder(self) -> Encoder:
         """The network, loaded on first use."""
-        from rerankbench.models.encoder import load_encoder
+        from rerankbench.models.encoder import load_scoring_encoder
 
-        has_head = any("ForSequenceClassification" in name for name in self.model.config.architectures or ())
-        arguments = {} if has_head else {"num_labels": 1}  # as a new head is trained: adapters may bring it
-        encoder, report = load_encoder(self.model, "AutoModelForSequenceClassification", self.usage, **arguments)
+        encoder, report = load_scoring_encoder(self.model, self.usage)
         if report["missing_keys"]:
             raise ConfigError(
                 "model.path",

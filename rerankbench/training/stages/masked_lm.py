@@ -92,7 +92,7 @@ class MaskedLM:
         from rerankbench.models.encoder import Encoder, Tokenizer
         from rerankbench.rerankers.requests import Usage
         from rerankbench.training.masking import MaskedLearner, Passages
-        from rerankbench.training.trainer import GroupTrainer, arguments, last_checkpoint
+        from rerankbench.training.trainer import GroupTrainer, arguments, last_checkpoint, step_of
 
         model = training.trainee.scorer.model  # type: ignore[attr-defined]
         encoder = Encoder(words, Tokenizer(model), model, Usage())
@@ -108,10 +108,8 @@ class MaskedLM:
         self.adaptation.apply(words, training.seed)
         _train_head(words)
         start = {p: p.detach().clone() for _, p in base_parameters(words) if p.requires_grad}
-        bf16 = training.bf16 if self.loop.precision == "auto" else self.loop.precision == "bfloat16"
-        learner: Any = MaskedLearner(
-            encoder, self.loop.batch_tokens or (1024 if training.device.type == "cpu" else 32768)
-        )
+        bf16 = self.loop.in_bf16(training.bf16)
+        learner: Any = MaskedLearner(encoder, self.loop.tokens_at_once(training.device.type))
         options = arguments(folder, self.loop, len(passages), training.seed + number, training.device, bf16)
         trainer = GroupTrainer(
             learner,
@@ -127,8 +125,8 @@ class MaskedLM:
         if resume is None:
             shutil.rmtree(folder, ignore_errors=True) if training.writes else None
         else:
-            log.info("going on from step %s of %d", resume.name.rpartition("-")[2], options.max_steps)
-        training.forget(number, int(resume.name.rpartition("-")[2]) if resume else -1)
+            log.info("going on from step %d of %d", step_of(resume), options.max_steps)
+        training.forget(number, step_of(resume) if resume else -1)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         after = learner.mean_loss(passages.unseen())
         if before is not None:

@@ -53,7 +53,7 @@ class Supervised:
         from transformers import set_seed
 
         from rerankbench.training.learner import Learner
-        from rerankbench.training.trainer import DEV, GroupTrainer, arguments, last_checkpoint, load_weights
+        from rerankbench.training.trainer import DEV, GroupTrainer, arguments, last_checkpoint, load_weights, step_of
 
         began = time.perf_counter()
         folder = training.folder / "stages" / str(number)
@@ -70,8 +70,8 @@ class Supervised:
             raise ConfigError("recipe.adaptation", problem)
         if adaptation is not None:
             adaptation.apply(training.trainee.network, training.seed)
-        bf16 = training.bf16 if self.loop.precision == "auto" else self.loop.precision == "bfloat16"
-        budget = self.loop.batch_tokens or (1024 if training.device.type == "cpu" else 32768)
+        bf16 = self.loop.in_bf16(training.bf16)
+        budget = self.loop.tokens_at_once(training.device.type)
         learner = Learner(
             training.trainee, self.loss, self.weighting, self.groups.in_batch, budget, self.loop.recompute
         )
@@ -102,7 +102,7 @@ class Supervised:
             training.forget(number, -1)
             trainer.measure_dev()
         else:
-            step = int(resume.name.rpartition("-")[2])
+            step = step_of(resume)
             log.info("going on from step %d of %d", step, options.max_steps)
             training.forget(number, step)
         untrained = trainer.state.best_metric

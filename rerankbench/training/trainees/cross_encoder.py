@@ -23,13 +23,11 @@ class CrossEncoderTrainee:
     """Reads query and document together. An encoder without a head gets one of random weights, from torch's seed."""
 
     def __init__(self, scorer: CrossEncoder) -> None:
-        from rerankbench.models.encoder import load_encoder
+        from rerankbench.models.encoder import load_scoring_encoder
 
         model = replace(scorer.model, dtype="float32")
-        has_head = any("ForSequenceClassification" in name for name in model.config.architectures or ())
-        arguments = {} if has_head else {"num_labels": 1}
         self.scorer = replace(scorer, model=model)
-        encoder, _ = load_encoder(model, "AutoModelForSequenceClassification", self.scorer.usage, **arguments)
+        encoder, _ = load_scoring_encoder(model, self.scorer.usage)
         backend = encoder.tokenizer.backend
         backend.pad_token = backend.pad_token or backend.eos_token
         encoder.network.config.pad_token_id = backend.pad_token_id  # a decoder's head reads the last token before it
