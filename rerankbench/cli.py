@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("RERANKBENCH_DEBUG"):
             raise
+        if "No space left" in str(error):
+            print(f"error: the disk is full ({error}); make room and run the same command again", file=sys.stderr)
+            return 2
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         print("this is a bug; the trace is in the run folder's log.txt, or set RERANKBENCH_DEBUG=1", file=sys.stderr)
         return 1

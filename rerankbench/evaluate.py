@@ -52,6 +52,7 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
     with RunFolder(path, resolved(config), parts["force"]) as folder:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
+            tracking.log(path)  # in case it was killed before it was there
             return path
         store = Store(Path(parts["store"]["dir"]))
         transcript = Transcript(folder.path / "answers.jsonl") if parts["keep_answers"] else None

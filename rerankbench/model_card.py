@@ -97,6 +97,9 @@ def _loading(folder: Path, place: str) -> Iterator[str]:
     if overrides := _overrides(folder, place):
         note = "In rerankbench, with what the configuration below sets beyond these options"
         yield f"{note}:\n\n```bash\nrerankbench eval {' '.join(overrides)}\n```"
+    if (checkpoint / "adapters").is_dir():
+        yield "Its scores need the adapters in `adapters/`, which rerankbench applies and other libraries do not know."
+        return
     if (checkpoint / "modules.json").exists():
         code = f"from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer({shown})\n"
         code += 'query, documents = model.encode_query("query"), model.encode_document(["document"])\n'

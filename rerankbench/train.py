@@ -72,11 +72,14 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
     with _folder(path, resolved(config), parts["force"], first) as folder:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
+            if first:
+                _remove_stages(path)
+                tracking.log(path)  # in case it was killed before it was there
             return path if first else None
         store = Store(Path(parts["store"]["dir"]))
         history = History(path / "history.jsonl")
         if first and not parts["resume"]:
-            shutil.rmtree(path / "stages", ignore_errors=True)
+            _remove_stages(path)
         sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
         first_stage, documents, absent = retrieve(sets.test, retriever, store, clock, choices["retriever"])
         log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(dev))
@@ -134,7 +137,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
         folder.write_json("environment.json", {**environment(), **provenance(sets.test, sets.split, engine, choices)})
         folder.write_json("cost.json", cost(clock, engine, first_stage, best.depth))
         folder.write_json("metrics.json", metrics)
-    shutil.rmtree(path / "stages", ignore_errors=True)  # the best checkpoint is kept; the way there is in the history
+    _remove_stages(path)  # the best checkpoint is kept; the way there is in the history
     tracking.log(path)
     return path
 
@@ -181,6 +184,8 @@ def beside(before: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str],
 
 def _save(training: Training, folder: Path) -> None:
     """The checkpoint, whole or not at all."""
+    from safetensors import SafetensorError
+
     building = folder.with_name(".checkpoint")
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -188,11 +193,20 @@ def _save(training: Training, folder: Path) -> None:
         training.trainee.save(building)
         for added in sorted(training.folder.glob("stages/*/added")):
             shutil.copytree(added, building, dirs_exist_ok=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(building, ignore_errors=True)
         raise UserError(f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})") from error
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
+
+
+def _remove_stages(path: Path) -> None:
+    """Remove the checkpoints of the stages; renamed first, so that a kill leaves none that looks whole."""
+    stages, old = path / "stages", path / ".stages"
+    shutil.rmtree(old, ignore_errors=True)
+    if stages.exists():
+        stages.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _processes(path: Path | None, name: str) -> tuple[bool, Path]:

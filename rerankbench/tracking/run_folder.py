@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -77,9 +78,11 @@ class RunFolder:
                 # Only for the file: the command line says in its own words what a person should see.
                 message = f"stopped: {error}" if isinstance(error, UserError) else "stopped"
                 shown = None if isinstance(error, UserError) else (type(error), error, trace)
+                self._handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
                 self._handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, message, (), shown))
             log.removeHandler(self._handler)
-            self._handler.close()
+            with suppress(OSError):
+                self._handler.close()
             self._handler = None
         self._unlock()
 

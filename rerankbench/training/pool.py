@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from rerankbench.training.groups import Batch, Group
+from rerankbench.types import Document
 
 
 def all_groups(groups: Sequence[Group]) -> tuple[list[Group], int]:
@@ -49,18 +50,19 @@ def pooled(groups: Sequence[Group], everyone: Sequence[Group], start: int, devic
     starts = [0]
     for group in everyone:
         starts.append(starts[-1] + len(group.documents))
-    columns: dict[tuple[str, str], list[int]] = {}
+    columns: dict[tuple[str, ...], list[int]] = {}
     once = torch.ones(starts[-1], dtype=torch.bool)
-    for column, document in enumerate(document for group in everyone for document in group.documents):
-        for key in (("id", document.id), ("text", document.text)):
+    candidates = [(group.source, document) for group in everyone for document in group.documents]
+    for column, (source, document) in enumerate(candidates):
+        for key in _keys(source, document):
             once[column] &= key not in columns
             columns.setdefault(key, []).append(column)
     shape = (len(groups), starts[-1])
     labels, first = torch.zeros(shape), torch.zeros(shape)
     mask, ranks = once.repeat(len(groups), 1), torch.zeros(shape, dtype=torch.int64)
     for row, group in enumerate(groups):
-        barred = [("id", document) for document in group.positives]
-        barred += [key for document in group.documents for key in (("id", document.id), ("text", document.text))]
+        barred: list[tuple[str, ...]] = [("id", group.source, document) for document in group.positives]
+        barred += [key for document in group.documents for key in _keys(group.source, document)]
         mask[row, [column for key in barred for column in columns.get(key, ())]] = False
         own = slice(starts[start + row], starts[start + row + 1])
         mask[row, own] = True
@@ -68,6 +70,11 @@ def pooled(groups: Sequence[Group], everyone: Sequence[Group], start: int, devic
         ranks[row, own] = torch.tensor(group.ranks)
         first[row, own] = torch.tensor(group.scores)
     return Batch(tuple(groups), labels.to(device), mask.to(device), ranks.to(device), first.to(device), None)
+
+
+def _keys(source: str, document: Document) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What makes a candidate the same as another: its id in its training set, or its text."""
+    return ("id", source, document.id), ("text", document.text)
 
 
 def pool_batch(groups: list[Group], device: torch.device) -> Batch:

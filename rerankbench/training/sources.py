@@ -39,7 +39,8 @@ class Material:
     """What training uses of a source.
 
     positives: the relevant documents of each query, as far as the corpus has them, at least one. never: what is no
-    negative of a query: relevant and partly relevant documents (grade above 0), and their copies by text. documents:
+    negative of a query: relevant and partly relevant documents (grade above 0), also those of a query with the same
+    text, and their copies by text. documents:
     all that can be shown. pool: ids of documents drawn at random from the corpus.
     """
 
@@ -94,6 +95,10 @@ def load(
     hashes = {document.id: leakage.text_hash(document.text) for document in documents.values()}
     for document_id, text in hashes.items():
         copies.setdefault(text, []).append(document_id)
+    wanted_by: dict[bytes, set[str]] = {}
+    for query in queries:
+        good = {document for document, grade in qrels[query.id].items() if grade > 0}
+        wanted_by.setdefault(leakage.text_hash(query.text), set()).update(good)
     positives: dict[str, tuple[str, ...]] = {}
     never: dict[str, frozenset[str]] = {}
     for query in queries:
@@ -102,10 +107,10 @@ def load(
         if not relevant:
             counts["queries_without_positive"] += 1
             continue
-        good = {document for document, grade in grades.items() if grade > 0}
+        good = wanted_by[leakage.text_hash(query.text)]
         same = {copy for document in good & documents.keys() for copy in copies[hashes[document]]}
         counts["copies_of_positives"] += len(same - good)
-        counts["partly_relevant_left_out"] += sum(0 < grades[document] < threshold for document in good)
+        counts["partly_relevant_left_out"] += sum(0 < grade < threshold for grade in grades.values())
         positives[query.id] = relevant
         never[query.id] = frozenset(good | same)
     kept = tuple(query for query in queries if query.id in positives)

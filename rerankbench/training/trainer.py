@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,8 @@ def arguments(folder: Path, loop: Loop, groups: int, seed: int, device: torch.de
     """The Trainer's options for a stage of so many groups an epoch, on so many processes as there are."""
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     parts = loop.accumulation * processes
+    if groups < processes:
+        raise UserError(f"{groups} groups are too few for {processes} processes")
     batch = min(loop.batch_groups, groups)
     each = max(1, batch // parts)
     if each * parts != batch and batch == loop.batch_groups:
@@ -182,7 +185,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         if not bool(torch.isfinite(loss)):
             ids = ", ".join(group.query.id for group in inputs["groups"][:8])
             raise UserError(
-                f"the loss is {float(loss)} at step {self.state.global_step + 1}, on the queries {ids}"
+                f"the loss is {float(loss.detach())} at step {self.state.global_step + 1}, on the queries {ids}"
                 f"{', …' if len(inputs['groups']) > 8 else ''}; the last good checkpoint is kept in"
                 f" {self.args.output_dir}; a lower learning_rate is the usual cure"
             )
@@ -192,7 +195,8 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         """Add the tally of the steps since the last line, and hand the line on."""
         if "loss" in logs:
             tally, seconds = self.learner.tally, max(time.perf_counter() - self.since, 1e-9)
-            rates = {"tokens_per_second": tally.tokens / seconds, "pairs_per_second": tally.pairs / seconds}
+            rate = self.args.world_size / seconds  # the other processes read about as much as this one
+            rates = {"tokens_per_second": tally.tokens * rate, "pairs_per_second": tally.pairs * rate}
             padding = {"padding_share": 1 - tally.tokens / max(tally.padded, 1)}
             own = self.adaptation.report() if self.adaptation is not None else {}
             logs = {**logs, **rates, **padding, **tally.means(), **own}
@@ -207,9 +211,8 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         """Rank the dev queries, log it; whether that is the best so far."""
         if self.dev is None:
             return False
-        value, began = self.dev(), time.perf_counter()
+        value = self.dev()
         self.log({DEV: value})
-        self.since += time.perf_counter() - began
         if self.state.global_step > 0 and not getattr(self.adaptation, "presentable", True):
             return False  # a phase whose weights are not what is kept
         if self.state.best_metric is None or value > self.state.best_metric:
@@ -219,16 +222,25 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """With the dev measure of this place, so that the best checkpoint is known. A full disk is told in one line."""
+        began = time.perf_counter()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.learner.parameters()):
+            raise UserError(
+                f"the weights are not finite any more after step {self.state.global_step}; the last good checkpoint is"
+                f" kept in {self.args.output_dir}; a lower learning_rate is the usual cure"
+            )
         self.measure_dev()
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            half = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(half, ignore_errors=True)  # it takes room, and is of no use
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"the checkpoint cannot be written to {self.args.output_dir} ({reason});"
                             " earlier ones are kept: make room and run the same command again") from error  # fmt: skip
         if (passed := self._unimproved(self.state)) is not None:
             log.info("no better dev measure for %d evaluations: stopping early", passed)
             self.control.should_training_stop = True
+        self.since += time.perf_counter() - began  # which was no training
 
     def _unimproved(self, state: TrainerState) -> int | None:
         """For how many evaluations the dev measure has been no better, where that is too many."""
@@ -249,10 +261,13 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
-    """The adaptation's hooks into the optimiser's step, and a checkpoint at the last step."""
+    """The adaptation's hooks into the optimiser's step, and the clock's start."""
 
     def __init__(self, trainer: GroupTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.since = time.perf_counter()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.adaptation is not None:
@@ -286,6 +301,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     for path in reversed(found):
         try:
             json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))  # the Trainer writes it last
+            for name in (WEIGHTS, "optimizer.pt", "scheduler.pt"):  # but deletes it at any time
+                (path / name).stat()
             return path
         except (OSError, ValueError):
             log.warning("%s is not whole; an earlier one is used", path)

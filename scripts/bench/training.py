@@ -1,7 +1,7 @@
 """Training beside sentence-transformers' CrossEncoderTrainer: the same pairs, network, batch size, loss and threads.
 
 Both train MiniLM with a fresh head by binary cross-entropy, alternately; what is timed is the loop, without loading.
-`python scripts/bench/training.py [--steps 12] [--pairs 32] [--rounds 2] [--precision float32]`
+`python scripts/bench/training.py [--steps 12] [--pairs 32] [--rounds 2] [--length 256] [--precision float32]`
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--pairs", type=int, default=32, help="a batch")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--length", type=int, default=256, help="tokens of a pair that both read")
     parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
     print(load_average())
     words = ["recipe=cross_encoder", "recipe/loss=bce", "recipe.loop.evaluations=1", "recipe.groups.size=4",
              f"recipe.loop.batch_groups={options.pairs // 4}", f"recipe.loop.max_steps={options.steps}",
-             f"recipe.loop.precision={options.precision}"]  # fmt: skip
+             f"recipe.loop.precision={options.precision}", f"model.max_length={options.length}"]  # fmt: skip
     parts = checked_config("train", compose("train", words).config)
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name))
@@ -98,7 +99,7 @@ def train_theirs(parts: dict[str, Any], groups: list[Group], options: argparse.N
         def on_step_end(self, *_: Any, **__: Any) -> None:
             marks.append(time.perf_counter())
 
-    model = CrossEncoder(build(parts["model"], "model").location, num_labels=1)
+    model = CrossEncoder(build(parts["model"], "model").location, num_labels=1, max_length=options.length)
     rows = [(g.query.text, d.text, float(y > 0)) for g in groups for d, y in zip(g.documents, g.labels, strict=True)]
     columns = dict(zip(("query", "document", "label"), map(list, zip(*rows, strict=True)), strict=True))
     arguments = CrossEncoderTrainingArguments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,17 @@ def test_nothing_relevant_is_ever_a_negative(
         assert len(_ids(group)) == len(set(_ids(group))) <= size
         short += len(_ids(group)) < size
     assert groups.counts["groups_with_too_few_negatives"] == short
+
+
+def test_what_is_relevant_to_the_same_question_is_no_negative() -> None:
+    material = source({"a": {"d0": 1}, "b": {"d1": 1, "d2": 1}, "c": {"d3": 1}}, documents=6)
+    a, b, c = material.benchmark.queries
+    asked = (a, replace(b, text="What is  a"), c)
+    groups = built(GroupOptions(size=6), replace(material, benchmark=replace(material.benchmark, queries=asked)))
+    for group in _epoch(groups, 0):
+        barred = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
+        assert not barred & set(_ids(group))
+        assert barred <= group.positives, "and in the batch neither"
 
 
 def test_another_process_draws_the_same() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import torch
 from hypothesis import given
@@ -53,6 +54,12 @@ def test_a_part_of_the_batch_has_the_rows_of_the_whole() -> None:
     for field in ("labels", "mask", "ranks", "first_scores"):
         assert torch.equal(getattr(part, field), getattr(whole, field)[2:]), field
     assert part.groups == tuple(own[2:])
+
+
+def test_ids_are_those_of_one_training_set() -> None:
+    first, second = _group("q0", ("0", "A"), ("1", "B")), _group("q1", ("1", "C"), ("0", "D"))
+    second = replace(second, source="another")
+    assert pooled([first, second], [first, second], 0, CPU).mask.all()
 
 
 _DOCUMENTS = st.lists(st.integers(0, 7), min_size=1, max_size=4, unique=True)

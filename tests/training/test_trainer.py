@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from rerankbench.errors import UserError
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
@@ -180,13 +182,17 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(encoder: str, tmp_path: P
         assert torch.equal(found[name], tensor), name
 
 
-def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ["trainer_state.json", "learner.safetensors", "optimizer.pt", "scheduler.pt"])
+def test_half_a_checkpoint_is_passed_over(tmp_path: Path, half: str) -> None:
     assert last_checkpoint(tmp_path) is None
     for step in (2, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        for name in ("learner.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
+            (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text('{"step')
+    (tmp_path / "checkpoint-10" / half).write_text('{"step')
+    if half != "trainer_state.json":
+        (tmp_path / "checkpoint-10" / half).unlink()  # by a process that was killed while it deleted the checkpoint
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     (tmp_path / "checkpoint-2" / "trainer_state.json").unlink()
     assert last_checkpoint(tmp_path) is None
@@ -251,8 +257,35 @@ def test_a_lost_loss_names_its_queries_and_keeps_the_last_checkpoint(encoder: st
     assert kept.name == "checkpoint-4"
 
 
+def test_weights_that_are_lost_are_not_kept(encoder: str, tmp_path: Path) -> None:
+    training = Training(encoder, tmp_path, LOOP)
+    log = training.trainer.record
+
+    def poison(line: dict[str, float]) -> None:
+        log(line)
+        if line["step"] == 4:
+            next(training.learner.parameters()).data.fill_(float("inf"))
+
+    training.trainer.record = poison
+    with pytest.raises(UserError, match=r"not finite any more after step 4; the last good checkpoint"):
+        training.run()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+
+
+def test_the_time_of_dev_and_checkpoints_is_no_training(encoder: str, tmp_path: Path) -> None:
+    def slow(step: int) -> float:
+        time.sleep(0.3)
+        return step / 10
+
+    training = Training(encoder, tmp_path, LOOP, dev=slow)
+    training.run()
+    for line in (line for line in training.lines if "loss" in line):
+        assert line["pairs_per_second"] > 16 / 0.3, "a step has some 16 pairs and takes milliseconds"
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
 def test_a_full_disk_is_told_in_a_line_and_earlier_checkpoints_are_kept(
-    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     training = Training(encoder, tmp_path, LOOP)
     import safetensors.torch
@@ -262,7 +295,7 @@ def test_a_full_disk_is_told_in_a_line_and_earlier_checkpoints_are_kept(
     def full(model: Any, name: str) -> None:
         if "checkpoint-6" in name:
             Path(name).write_bytes(b"half")
-            raise OSError(28, "No space left on device")
+            raise kind("No space left on device")
         whole(model, name)
 
     monkeypatch.setattr(safetensors.torch, "save_model", full)
@@ -270,6 +303,7 @@ def test_a_full_disk_is_told_in_a_line_and_earlier_checkpoints_are_kept(
         training.run()
     assert "\n" not in str(caught.value)
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-6").exists(), "it would keep the disk full"
     monkeypatch.undo()
     assert Training(encoder, tmp_path, LOOP).run().keys() == training.learner.state_dict().keys()
 

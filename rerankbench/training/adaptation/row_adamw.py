@@ -42,7 +42,9 @@ class RowAdamW(torch.optim.Optimizer):
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         beta1, beta2 = group["betas"]
-        step, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
+        # torch leaves a loaded `step` on the device of the file, which is the CPU.
+        step = state["step"] = state["step"].to(parameter.device)
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
         step += 1
         mean.lerp_(gradient, 1 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)

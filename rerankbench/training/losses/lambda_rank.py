@@ -81,7 +81,8 @@ def normalised_gains(labels: torch.Tensor, mask: torch.Tensor, k: int | None = N
     """(2^label - 1) / IDCG@k, 0 in a list without a relevant candidate. labels, mask: [B, N] -> [B, N]."""
     import torch
 
-    gains = (labels.exp2() - 1).masked_fill(~mask, 0)
+    most = labels.masked_fill(~mask, 0).amax(1, keepdim=True)  # 2^128 is beyond float32; what both share cancels
+    gains = ((labels - most).exp2() - (-most).exp2()).masked_fill(~mask, 0)
     best = gains.sort(dim=1, descending=True).values[:, :k]
     ideal = (best / torch.arange(2, best.shape[1] + 2, device=gains.device).to(gains.dtype).log2()).sum(1, keepdim=True)
     return gains / ideal.masked_fill(ideal == 0, 1)

@@ -75,7 +75,6 @@ class Supervised:
         learner = Learner(
             training.trainee, self.loss, self.weighting, self.groups.in_batch, budget, self.loop.recompute
         )
-        step_groups = min(self.loop.batch_groups, len(groups))
         options = arguments(folder, self.loop, len(groups), training.seed + number, training.device, bf16)
 
         def measured(groups: Sequence[Group], qrels: Qrels) -> float:
@@ -133,7 +132,7 @@ class Supervised:
                 "seconds": round(time.perf_counter() - began, 1),
                 "parameters": sum(p.numel() for p in training.trainee.network.parameters()),
                 "precision": "bfloat16" if bf16 else "float32",
-                "groups_left_out_of_an_epoch": len(groups) % step_groups,
+                "groups_left_out_of_an_epoch": len(groups) - len(trainer._get_train_sampler()),
             }
         )
         training.summary.append(summary)
@@ -142,10 +141,13 @@ class Supervised:
 
 
 def _done(folder: Path) -> dict[str, Any] | None:
-    """The summary of a stage that has run to its end."""
+    """The summary of a stage that has run to its end, and whose best checkpoint is still there."""
+    from rerankbench.training.trainer import WEIGHTS
+
     try:
         found: dict[str, Any] = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        (folder / f"checkpoint-{found['best_step']}" / WEIGHTS).stat()
+    except (OSError, ValueError, KeyError):
         return None
     return found
 

@@ -184,6 +184,16 @@ def test_without_switches_row_adamw_is_adamw(dim: int | None) -> None:
     torch.testing.assert_close(mine, reference, atol=1e-6, rtol=1e-6)
 
 
+def test_loaded_steps_go_where_the_parameter_is() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2, 3, device="meta"))
+    optimizer = RowAdamW([{"params": [parameter], "dim": 0}], lr=0.1)
+    parameter.grad = torch.ones(2, 3, device="meta")
+    optimizer.step()
+    optimizer.state[parameter]["step"] = torch.ones(2, 1)  # as torch loads it: where the file was read
+    optimizer.step()
+    assert optimizer.state[parameter]["step"].device.type == "meta"
+
+
 def test_a_vector_that_starts_afresh_moves_as_in_a_first_step() -> None:
     parameter = torch.nn.Parameter(torch.ones(2, 3))
     optimizer = RowAdamW([{"params": [parameter], "dim": 0}], lr=0.1)

@@ -189,6 +189,14 @@ def test_lambda_s_top() -> None:
     assert not data.values(LambdaLoss(k=1, top="both")).any()
 
 
+@pytest.mark.parametrize("loss", [LambdaLoss(), LambdaLoss(scheme="ndcg_loss1"), ApproxNDCG()])
+def test_grades_beyond_the_powers_of_float32(loss: Loss) -> None:
+    scores, mask = torch.tensor([[0.5, 1.0, 0.2]]), torch.ones(1, 3, dtype=torch.bool)
+    values = [loss(scores, torch.tensor([labels]), mask) for labels in ([100.0, 1.0, 0.0], [1000.0, 1.0, 0.0])]
+    assert values[1].isfinite().all()
+    torch.testing.assert_close(values[0], values[1])
+
+
 def test_random_ties_are_drawn_anew_and_follow_the_seed() -> None:
     data, loss = one_list([2, 1, 0], [1, 0, 0]), ListMLE(ties="random", drop_last_group=False)
     torch.manual_seed(0)
