@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,7 +152,9 @@ def test_an_interrupt_ends_with_130(tiny: Path) -> None:
     )
     (slow / "retriever" / "sleeper.yaml").write_text("# Sleeps, for a test\n_target_: sleeper.Sleeper\n")
     command = [sys.executable, "-m", "rerankbench", *words, "retriever=sleeper", "reranker=identity"]
-    with subprocess.Popen(command, cwd=tiny.parent, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs, and all they start, ignore interrupts.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=tiny.parent, stderr=subprocess.PIPE, text=True, preexec_fn=heeding) as process:
         until = time.monotonic() + 60
         while not (tiny.parent / "asleep").exists() and time.monotonic() < until:
             time.sleep(0.1)
