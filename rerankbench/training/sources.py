@@ -95,10 +95,10 @@ def load(
     hashes = {document.id: leakage.text_hash(document.text) for document in documents.values()}
     for document_id, text in hashes.items():
         copies.setdefault(text, []).append(document_id)
+    asked = {query.id: leakage.text_hash(query.text) for query in queries}
     wanted_by: dict[bytes, set[str]] = {}
-    for query in queries:
-        good = {document for document, grade in qrels[query.id].items() if grade > 0}
-        wanted_by.setdefault(leakage.text_hash(query.text), set()).update(good)
+    for name, text in asked.items():
+        wanted_by.setdefault(text, set()).update(d for d, grade in qrels[name].items() if grade > 0)
     positives: dict[str, tuple[str, ...]] = {}
     never: dict[str, frozenset[str]] = {}
     for query in queries:
@@ -107,7 +107,7 @@ def load(
         if not relevant:
             counts["queries_without_positive"] += 1
             continue
-        good = wanted_by[leakage.text_hash(query.text)]
+        good = wanted_by[asked[query.id]]
         same = {copy for document in good & documents.keys() for copy in copies[hashes[document]]}
         counts["copies_of_positives"] += len(same - good)
         counts["partly_relevant_left_out"] += sum(0 < grade < threshold for grade in grades.values())

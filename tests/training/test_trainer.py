@@ -240,16 +240,22 @@ def test_patience_ends_a_training_and_it_stays_ended(
         assert torch.equal(found[name], tensor), name
 
 
-def test_a_lost_loss_names_its_queries_and_keeps_the_last_checkpoint(encoder: str, tmp_path: Path) -> None:
-    training = Training(encoder, tmp_path, LOOP)
+def poisoned(encoder: str, folder: Path, at: int, value: float) -> Training:
+    """A training one of whose parameters gets this value once the step is logged."""
+    training = Training(encoder, folder, LOOP)
     log = training.trainer.record
 
     def poison(line: dict[str, float]) -> None:
         log(line)
-        if line["step"] == 5:
-            next(training.learner.parameters()).data.fill_(float("nan"))
+        if line["step"] == at:
+            next(training.learner.parameters()).data.fill_(value)
 
     training.trainer.record = poison
+    return training
+
+
+def test_a_lost_loss_names_its_queries_and_keeps_the_last_checkpoint(encoder: str, tmp_path: Path) -> None:
+    training = poisoned(encoder, tmp_path, 5, float("nan"))
     with pytest.raises(UserError, match=r"nan at step 6, on the queries q\d, q\d; the last good checkpoint"):
         training.run()
     kept = last_checkpoint(tmp_path)
@@ -258,15 +264,7 @@ def test_a_lost_loss_names_its_queries_and_keeps_the_last_checkpoint(encoder: st
 
 
 def test_weights_that_are_lost_are_not_kept(encoder: str, tmp_path: Path) -> None:
-    training = Training(encoder, tmp_path, LOOP)
-    log = training.trainer.record
-
-    def poison(line: dict[str, float]) -> None:
-        log(line)
-        if line["step"] == 4:
-            next(training.learner.parameters()).data.fill_(float("inf"))
-
-    training.trainer.record = poison
+    training = poisoned(encoder, tmp_path, 4, float("inf"))
     with pytest.raises(UserError, match=r"not finite any more after step 4; the last good checkpoint"):
         training.run()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
