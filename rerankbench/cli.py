@@ -87,11 +87,11 @@ def _flow(command: str, words: list[str]) -> int:
     """`eval` and `train`: compose, check, run, show."""
     folders, words = _folders(words)
     if {"-m", "--multirun"} & set(words):
-        from rerankbench.sweep import sweep
+        from rerankbench.commands.sweep import sweep
 
         return sweep(command, [word for word in words if word not in ("-m", "--multirun")], folders)
     _refuse_options(words)
-    from rerankbench.compose import compose
+    from rerankbench.config.compose import compose
 
     composed = compose(command, words, folders)
     if composed.config.dry_run:
@@ -116,7 +116,7 @@ def _flow(command: str, words: list[str]) -> int:
 def _rerank(command: str, words: list[str]) -> int:
     folders, words = _folders(words)
     _refuse_options(words)
-    from rerankbench.stream import main as stream
+    from rerankbench.commands.rerank import main as stream
 
     stream(words, folders)
     return 0
@@ -125,7 +125,7 @@ def _rerank(command: str, words: list[str]) -> int:
 def _show(command: str, words: list[str]) -> int:
     folders, words = _folders(words)
     _refuse_options(words)
-    from rerankbench.show import shown
+    from rerankbench.commands.show import shown
 
     print(shown(words, folders))
     return 0
@@ -134,7 +134,7 @@ def _show(command: str, words: list[str]) -> int:
 def _ls(command: str, words: list[str]) -> int:
     folders, words = _folders(words)
     _refuse_options(words)
-    from rerankbench.listing import listing
+    from rerankbench.config.options import listing
 
     print(listing(words[0].rstrip("=") if words else None, folders))
     return 0
@@ -146,8 +146,8 @@ def _export(command: str, words: list[str]) -> int:
     hub, words = _option(words, "--hub", "")
     private, words = "--private" in words, [word for word in words if word != "--private"]
     _refuse_options(words, ["--to", "--hub", "--private"])
+    from rerankbench.commands.export import export
     from rerankbench.errors import ConfigError
-    from rerankbench.export import export
 
     if len(words) != 1:
         raise ConfigError("export", "needs one run folder: rerankbench export RUN_FOLDER --to DIR")
@@ -159,7 +159,7 @@ def _ui(command: str, words: list[str]) -> int:
     """Serve the dashboard until interrupted."""
     host, words = _option(words, "--host", "127.0.0.1")
     port, words = _option(words, "--port", "5000")
-    from rerankbench.compose import compose
+    from rerankbench.config.compose import compose
     from rerankbench.errors import ConfigError
     from rerankbench.tracking.mlflow import ui_command
 
@@ -174,14 +174,14 @@ def _ui(command: str, words: list[str]) -> int:
 
 
 def _completion(command: str, words: list[str]) -> int:
-    from rerankbench.completion import script
+    from rerankbench.commands.completion import script
 
     print(script(words[0] if words else ""))
     return 0
 
 
 def _complete(command: str, words: list[str]) -> int:
-    from rerankbench.completion import candidates
+    from rerankbench.commands.completion import candidates
 
     print("\n".join(candidates(words)))
     return 0

@@ -11,21 +11,21 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.build import build
-from rerankbench.compose import checked_config
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config
 from rerankbench.errors import ConfigError
 from rerankbench.evaluation.cost import Clock, peak_cuda_memory_mb, peak_memory_mb, percentiles
 from rerankbench.evaluation.measures import check_names
 from rerankbench.evaluation.summary import summarize
 from rerankbench.profiling import profiled
 from rerankbench.rerankers.engine import Engine
-from rerankbench.rerankers.requests import Usage
 from rerankbench.rerankers.transcript import Transcript
 from rerankbench.store import Store, content_hash
 from rerankbench.tracking.config_record import resolved
 from rerankbench.tracking.environment import environment
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.types import Document, Qrels, Run
+from rerankbench.usage import Usage
 
 log = logging.getLogger("rerankbench")
 

@@ -78,8 +78,8 @@ def load_reranker(name: str, *overrides: str, config_dirs: Sequence[Path | str] 
 
 
 def _load(overrides: Sequence[str], folders: Sequence[Path]) -> TextReranker:
-    from rerankbench.build import build
-    from rerankbench.compose import checked_config, compose
+    from rerankbench.config.build import build
+    from rerankbench.config.compose import checked_config, compose
 
     parts = checked_config("eval", compose("eval", overrides, folders).config)
     return TextReranker(build(parts["reranker"], "reranker"))

@@ -15,8 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.build import build
-from rerankbench.compose import checked_config
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config
 from rerankbench.errors import ConfigError, UserError
 from rerankbench.evaluate import cost, counted, provenance, retrieve
 from rerankbench.evaluation.cost import Clock

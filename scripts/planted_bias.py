@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.benchmarks.local import Local
-from rerankbench.build import build
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.evaluation.measures import per_query
 from rerankbench.evaluation.significance import paired
 from rerankbench.store import Store
@@ -122,7 +122,7 @@ def trained(
     from scipy.stats import mannwhitneyu
     from transformers import set_seed
 
-    from rerankbench.training.learner import Learner
+    from rerankbench.training.module import Learner
 
     parts = recipe(weighting, seed)
     scorer = build(parts["reranker"], "reranker").scorer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.cli import main
-from rerankbench.completion import candidates
+from rerankbench.commands.completion import candidates
 from tests.conftest import rerankbench
 
 HEAVY = {"torch", "transformers", "mlflow", "hydra", "omegaconf", "numpy", "ranx", "rich"}

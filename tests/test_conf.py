@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.compose import checked_config, compose
-from rerankbench.listing import conf_folder, description, groups
-from rerankbench.schema import class_attribute, find
+from rerankbench.config.check import class_attribute, find
+from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.options import conf_folder, description, groups
 
 STRATEGIES = {"Pairwise": "allpairs", "Setwise": "setwise_heapsort", "Listwise": "one_shot", "Groupwise": "groups"}
 """A strategy for each kind of scorer; those that answer other requests are asked pointwise."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rerankbench import load_reranker
+from rerankbench.commands.rerank import rerank_lines
 from rerankbench.errors import ConfigError, DataError
-from rerankbench.stream import rerank_lines
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from rerankbench.store import content_hash
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.language_model import LanguageModel
-    from rerankbench.rerankers.requests import Usage
+    from rerankbench.models.lm.language_model import LanguageModel
+    from rerankbench.usage import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +92,10 @@ class Model:
             kind = self.config.model_type
             raise ConfigError("model", f"is an encoder ({kind}), and a prompt needs a language model: model=smollm2")
         if self.config.is_encoder_decoder:
-            from rerankbench.models.seq2seq import Seq2SeqLM
+            from rerankbench.models.lm.seq2seq import Seq2SeqLM
 
             return Seq2SeqLM(self, usage)
-        from rerankbench.models.causal import CausalLM
+        from rerankbench.models.lm.causal import CausalLM
 
         return CausalLM(self, usage)
 

@@ -7,10 +7,11 @@ values, so that they can be stored.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from rerankbench.types import Candidate, Query, Ranking
+from rerankbench.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +89,6 @@ class Repaired:
 
     value: Answer
     kind: str
-
-
-@dataclass
-class Usage:
-    """What answering cost so far. Tokens are those the network read, special tokens included, padding apart."""
-
-    forward_passes: int = 0
-    prompt_tokens: int = 0
-    padded_tokens: int = 0
-    generated_tokens: int = 0
-    truncated_inputs: int = 0
-    reused_tokens: int = 0
-    """Tokens of prompts that were not read again, because a shared beginning had been; they are in `prompt_tokens`."""
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
-        return asdict(self)
 
 
 Rounds = Generator[list[Request], list[Answer] | None, Ranking]

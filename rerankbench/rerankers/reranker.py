@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.passages import Passages, PassageScorer
 from rerankbench.rerankers.requests import Scorer, Strategy
+from rerankbench.rerankers.wrappers.passages import Passages, PassageScorer
 from rerankbench.types import Document, Query, Run
 
 

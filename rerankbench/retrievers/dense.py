@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import Embedder
+from rerankbench.models.encoders.embedder import Embedder
+from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.models.model import Model
-from rerankbench.models.vector_prf import VectorPRF
 from rerankbench.progress import bar
 from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash

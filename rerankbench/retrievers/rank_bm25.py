@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError
 from rerankbench.progress import track
-from rerankbench.retrievers.analysis import Analyzer
+from rerankbench.retrievers.analyzer import Analyzer
 from rerankbench.retrievers.top_k import ordered, tie_places, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
 from rerankbench.errors import ConfigError
+from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.models.model import Model
-from rerankbench.models.sparse_encoder import SparseEncoder
 from rerankbench.progress import bar
 from rerankbench.retrievers.dense import chunks
 from rerankbench.retrievers.top_k import ordered, tie_places, top_k

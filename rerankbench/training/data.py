@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.build import build
+from rerankbench.config.build import build
 from rerankbench.errors import ConfigError
 from rerankbench.evaluate import retrieve
 from rerankbench.evaluation.cost import Clock

@@ -19,8 +19,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from rerankbench.errors import UserError
 from rerankbench.training.adaptation.adaptation import Adaptation
 from rerankbench.training.groups import Group, Groups
-from rerankbench.training.learner import Learner, Tally
 from rerankbench.training.loop import Loop
+from rerankbench.training.module import Learner, Tally
 
 log = logging.getLogger("rerankbench")
 

@@ -34,14 +34,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rerankbench.benchmarks.local import Local
 from rerankbench.benchmarks.pydocs import PyDocs
-from rerankbench.build import build
-from rerankbench.compose import compose, resolve
+from rerankbench.config.build import build
+from rerankbench.config.compose import compose, resolve
 from rerankbench.models.model import Model
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
 from rerankbench.rerankers.scorers.late_interaction import LateInteraction
 from rerankbench.types import Candidate, Document, Query
+from rerankbench.usage import Usage
 
 PER_QUERY = 10
 TOLERANCE = 1e-4

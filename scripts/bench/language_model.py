@@ -14,7 +14,7 @@ import torch
 from peers import load_average, pydocs_lists  # the folder of this script is on the path
 
 from rerankbench import load_reranker
-from rerankbench.models.encoder import token_batches
+from rerankbench.batching import token_batches
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.types import Candidate, Document, Query
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from peers import load_average  # the folder of this script is on the path
 
-from rerankbench.build import build
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.sources import Source
@@ -54,7 +54,7 @@ def main() -> None:
 def train_ours(parts: dict[str, Any], source: Source, store: Store, folder: Path) -> tuple[float, list[Group]]:
     """Pairs a second of a stage, and the groups it trained on, in order."""
     import rerankbench.training.trainer as trainer
-    from rerankbench.training.learner import Learner
+    from rerankbench.training.module import Learner
 
     stage = build(parts["recipe"], "recipe").stages[0]
     scorer = build(parts["reranker"], "reranker").scorer

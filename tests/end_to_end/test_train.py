@@ -183,8 +183,8 @@ def test_a_weighted_loss_is_trained_on(weighting: str, monkeypatch: pytest.Monke
 def _trained(monkeypatch: pytest.MonkeyPatch, run: str, *words: str) -> dict[tuple[str, str], float]:
     """Train a cross-encoder; what the network in memory says of each query's test candidates before it is saved."""
     import rerankbench.train as flow
-    from rerankbench.training.learner import Learner
     from rerankbench.training.losses.contrastive import LocalizedContrastive
+    from rerankbench.training.module import Learner
     from rerankbench.training.sources import candidate_groups
 
     found: dict[tuple[str, str], float] = {}

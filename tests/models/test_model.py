@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import Embedder
+from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.models.model import Model
-from rerankbench.rerankers.requests import Usage
+from rerankbench.usage import Usage
 from tests.models.toy_model import on_cpu, save
 
 

@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from rerankbench.models.model import Model
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 
 WORDS = ["cat", "dog", "mat", "garden", "of", "roses", "stock", "fell", "red", "black", "the", "a", "question",
          "Passage", "Query", "Answer", "relevant", "what", "is"]  # fmt: skip

@@ -11,7 +11,7 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rerankbench.models.endpoint import Endpoint
+from rerankbench.models.endpoint.endpoint import Endpoint
 
 KEY = "sk-very-secret-4711"
 MODEL = "toy"

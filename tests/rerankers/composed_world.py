@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.types import Document, Query, Run
+from rerankbench.usage import Usage
 
 
 @dataclass

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.engine import CHUNK, Engine
-from rerankbench.rerankers.requests import Failure, Groupwise, Pointwise, Repaired, Rounds, Usage, by_score
+from rerankbench.rerankers.requests import Failure, Groupwise, Pointwise, Repaired, Rounds, by_score
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.strategies.groupwise import Groups
 from rerankbench.rerankers.strategies.identity import Identity
@@ -24,6 +24,7 @@ from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.rerankers.transcript import Transcript
 from rerankbench.store import Store
 from rerankbench.types import Candidate, Document, Query, Run
+from rerankbench.usage import Usage
 
 
 @dataclass

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from rerankbench.build import build
-from rerankbench.listing import groups
+from rerankbench.config.build import build
+from rerankbench.config.options import groups
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scorers.choice import Choice

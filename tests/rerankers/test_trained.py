@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from rerankbench import build as building
-from rerankbench.build import build, check
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build, check
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.cascade import Cascade
 from rerankbench.rerankers.reranker import Reranker

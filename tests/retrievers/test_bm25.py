@@ -19,7 +19,7 @@ from rerankbench.benchmarks.corpus import MemoryCorpus
 from rerankbench.benchmarks.local import Local
 from rerankbench.errors import ConfigError
 from rerankbench.evaluation.measures import per_query
-from rerankbench.retrievers.analysis import Analyzer
+from rerankbench.retrievers.analyzer import Analyzer
 from rerankbench.retrievers.bm25 import BM25
 from rerankbench.store import Store
 from rerankbench.types import Document

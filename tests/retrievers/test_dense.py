@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import Embedder
+from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.retrievers.dense import Dense
 from rerankbench.store import Store
 from tests.models.toy_model import on_cpu, save, texts

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.build import build
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.errors import ConfigError
 from rerankbench.training.groups import Group, batch_of
 from rerankbench.training.negatives import Bottom, Judged, Mixed, Random, Sampler, TopK, Window

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rerankbench.errors import ConfigError, DataError
-from rerankbench.rerankers.requests import Answer, Failure, Pairwise, Pointwise, Usage
+from rerankbench.rerankers.requests import Answer, Failure, Pairwise, Pointwise
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.strategies.pairwise import AllPairs
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
@@ -21,6 +21,7 @@ from rerankbench.training.negatives import TopK
 from rerankbench.training.sampling import GroupOptions, SampledGroups
 from rerankbench.training.teacher import TeacherFile, TeacherReranker
 from rerankbench.types import Qrels
+from rerankbench.usage import Usage
 from tests.training.world import built, source
 
 TWO: Qrels = {"a": {"d1": 1, "d50": 1, "d60": 0}, "b": {"d2": 1}}

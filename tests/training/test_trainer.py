@@ -20,11 +20,11 @@ from rerankbench.training.adaptation.codyra import CoDyRA
 from rerankbench.training.adaptation.sparse_mask import SparseMask
 from rerankbench.training.adaptation.switch_lora import SwitchLoRA
 from rerankbench.training.groups import Group
-from rerankbench.training.learner import Learner
 from rerankbench.training.loop import Loop
 from rerankbench.training.losses.loss import Loss
 from rerankbench.training.losses.pairwise import RankNet
 from rerankbench.training.losses.pointwise import BinaryCrossEntropy
+from rerankbench.training.module import Learner
 from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from rerankbench.training.trainer import EpochSampler, GroupTrainer, arguments, last_checkpoint
 from rerankbench.training.weighting.cet import CET

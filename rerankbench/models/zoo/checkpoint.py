@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import json_beside
+from rerankbench.models.encoders.embedder import json_beside
 from rerankbench.models.zoo.network import Network, Sizes
 from rerankbench.models.zoo.ranker import ranker
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoder import Tokenizer
+    from rerankbench.models.encoders.encoder import Tokenizer
     from rerankbench.models.model import Model
 
 FILE = "neural.json"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from rerankbench.models.embedder import Embedder, Memory
+from rerankbench.models.encoders.embedder import Embedder, Memory
 from rerankbench.models.model import Model
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
     import torch

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rerankbench.errors import ConfigError
 from rerankbench.models.model import Model
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoder import Encoded, Encoder
+    from rerankbench.models.encoders.encoder import Encoded, Encoder
 
 
 @dataclass(kw_only=True)
@@ -45,7 +46,7 @@ class CrossEncoder:
     @functools.cached_property
     def encoder(self) -> Encoder:
         """The network, loaded on first use."""
-        from rerankbench.models.encoder import load_scoring_encoder
+        from rerankbench.models.encoders.encoder import load_scoring_encoder
 
         encoder, report = load_scoring_encoder(self.model, self.usage)
         if report["missing_keys"]:

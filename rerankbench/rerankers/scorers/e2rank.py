@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.causal import CausalLM
-from rerankbench.models.embedder import Memory
-from rerankbench.models.language_model import Filled
+from rerankbench.models.encoders.embedder import Memory
+from rerankbench.models.lm.causal import CausalLM
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 

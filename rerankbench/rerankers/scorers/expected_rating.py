@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.language_model import Filled
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Answer, Failure, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.attention import watchable, watching
-from rerankbench.models.causal import CausalLM
-from rerankbench.models.language_model import Filled
+from rerankbench.models.lm.attention import watchable, watching
+from rerankbench.models.lm.causal import CausalLM
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, ClassVar
 
-from rerankbench.models.embedder import Embedder, Memory
+from rerankbench.models.encoders.embedder import Embedder, Memory
 from rerankbench.models.model import Model
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
     import torch

@@ -11,13 +11,14 @@ from rerankbench.errors import ConfigError
 from rerankbench.models.model import Model
 from rerankbench.models.zoo.checkpoint import described, load_ranker
 from rerankbench.models.zoo.network import Network
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoder import Tokenizer
+    from rerankbench.models.encoders.encoder import Tokenizer
 
     Pair = tuple[list[int], list[int]]
 
@@ -47,7 +48,7 @@ class Neural:
         """One score a request. Raises ConfigError for a model that is no trained network of the kind configured."""
         import torch
 
-        from rerankbench.models.encoder import token_batches
+        from rerankbench.batching import token_batches
 
         pairs = self.inputs(requests)
         lengths = [len(query) + len(document) for query, document in pairs]
@@ -72,7 +73,7 @@ class Neural:
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer."""
-        from rerankbench.models.encoder import Tokenizer
+        from rerankbench.models.encoders.encoder import Tokenizer
 
         return Tokenizer(self.model)
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Answer, Listwise, Pairwise, Pointwise, Request, Setwise, Usage
+from rerankbench.rerankers.requests import Answer, Listwise, Pairwise, Pointwise, Request, Setwise
+from rerankbench.usage import Usage
 
 
 @dataclass(kw_only=True)

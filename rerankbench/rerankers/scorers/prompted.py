@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.language_model import Filled, LanguageModel
+from rerankbench.models.lm.language_model import Filled, LanguageModel
 from rerankbench.models.model import Model
-from rerankbench.rerankers.prompt import Prompt
-from rerankbench.rerankers.requests import Listwise, Request, Usage
+from rerankbench.prompt import Prompt
+from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 READING = 2
 """Part of every stored answer's key; raise it when the same text is read otherwise than before."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import QUERY, Prompt
+from rerankbench.prompt import QUERY, Prompt
 from rerankbench.rerankers.requests import Answer, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.models.language_model import Filled
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Answer, Failure, Pointwise, Repaired
 from rerankbench.rerankers.scorers.yes_no import YesNo
 

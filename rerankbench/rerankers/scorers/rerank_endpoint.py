@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.endpoint import Endpoint
-from rerankbench.models.http_answers import count, dig, number
-from rerankbench.rerankers.requests import Answer, Failure, Pointwise, Usage
+from rerankbench.models.endpoint.answers import count, dig, number
+from rerankbench.models.endpoint.endpoint import Endpoint
+from rerankbench.rerankers.requests import Answer, Failure, Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 SPECIAL = 8
 """Tokens that a model may put around and between query and document."""

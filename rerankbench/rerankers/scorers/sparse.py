@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import ClassVar, Literal
 
-from rerankbench.models.embedder import Memory
+from rerankbench.models.encoders.embedder import Memory
+from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.models.model import Model
-from rerankbench.models.sparse_encoder import SparseEncoder
-from rerankbench.rerankers.requests import Pointwise, Usage
+from rerankbench.rerankers.requests import Pointwise
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 
 @dataclass(kw_only=True)

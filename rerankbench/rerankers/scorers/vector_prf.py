@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.models.model import Model
-from rerankbench.models.vector_prf import VectorPRF
-from rerankbench.rerankers.requests import Groupwise, Usage
+from rerankbench.rerankers.requests import Groupwise
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.store import content_hash
+from rerankbench.usage import Usage
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.models.language_model import Filled
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Answer, Failure, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted, log_share, require_two_labels
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerankbench.errors import ConfigError
-from rerankbench.training.adaptation.inert import Inert
+from rerankbench.training.adaptation.base import Inert
 from rerankbench.training.adaptation.parts import head_tensors, heads
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Bottleneck(Inert):
         """Apply the adapters below, add new ones that change nothing, and train these and the scoring head only."""
         import torch
 
-        from rerankbench.models.adapters import applied, base_fingerprint
-        from rerankbench.models.bottleneck import EMBEDDINGS, bottleneck, coupling, places, push, width
+        from rerankbench.models.adapters.bottleneck import EMBEDDINGS, bottleneck, coupling, places, push, width
+        from rerankbench.models.adapters.difference import applied, base_fingerprint
 
         self._base[:] = [applied(network, self.below).base if self.below else base_fingerprint(network)]
         network.requires_grad_(False)
@@ -60,8 +60,8 @@ class Bottleneck(Inert):
 
     def save(self, network: torch.nn.Module, folder: Path) -> None:
         """Write `adapters/`: copies of those below, numbered, and the trained one as `trained`."""
-        from rerankbench.models.adapters import Difference, save_difference
-        from rerankbench.models.bottleneck import places
+        from rerankbench.models.adapters.bottleneck import places
+        from rerankbench.models.adapters.difference import Difference, save_difference
 
         for i, path in enumerate(self.below):
             shutil.copytree(Path(path).expanduser(), folder / "adapters" / f"{i:02d}", dirs_exist_ok=True)

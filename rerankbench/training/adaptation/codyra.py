@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rerankbench.errors import ConfigError
 from rerankbench.training.adaptation import low_rank
-from rerankbench.training.adaptation.inert import Inert
+from rerankbench.training.adaptation.base import Inert
 from rerankbench.training.adaptation.parts import heads, linear_layers
 
 if TYPE_CHECKING:

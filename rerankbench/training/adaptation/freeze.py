@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from rerankbench.errors import ConfigError, nearest
-from rerankbench.training.adaptation.inert import Inert
+from rerankbench.training.adaptation.base import Inert
 from rerankbench.training.adaptation.parts import block_of, heads
 
 if TYPE_CHECKING:

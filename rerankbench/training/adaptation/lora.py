@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import ConfigError
-from rerankbench.training.adaptation.inert import Inert
+from rerankbench.training.adaptation.base import Inert
 from rerankbench.training.adaptation.parts import heads, linear_layers
 
 if TYPE_CHECKING:

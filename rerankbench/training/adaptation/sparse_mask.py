@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import ConfigError
-from rerankbench.training.adaptation.inert import Inert
+from rerankbench.training.adaptation.base import Inert
 from rerankbench.training.adaptation.parts import head_tensors, heads
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SparseMask(Inert):
 
     def apply(self, network: torch.nn.Module, seed: int) -> None:
         """Apply the adapters below, train the base and the scoring head, and remember where the base set out from."""
-        from rerankbench.models.adapters import applied, base_fingerprint, base_parameters
+        from rerankbench.models.adapters.difference import applied, base_fingerprint, base_parameters
 
         base = applied(network, self.below).base if self.below else base_fingerprint(network)
         network.requires_grad_(False)
@@ -112,7 +112,7 @@ class SparseMask(Inert):
 
     def save(self, network: torch.nn.Module, folder: Path) -> None:
         """Write `difference/`: what moved, and the head. The checkpoint itself is whole without it."""
-        from rerankbench.models.adapters import Difference, base_parameters, save_difference
+        from rerankbench.models.adapters.difference import Difference, base_parameters, save_difference
 
         (sparse,) = self._sparse
         tensors: dict[str, torch.Tensor] = {}

@@ -69,7 +69,7 @@ class MaskedLM:
         """See Stage."""
         from transformers import set_seed
 
-        from rerankbench.training.masking import masked_language_model
+        from rerankbench.training.masked_tokens import masked_language_model
 
         folder = training.folder / "stages" / str(number)
         if (folder / "done.json").exists():
@@ -88,11 +88,11 @@ class MaskedLM:
 
     def _trained(self, words: Any, training: Training, number: int, folder: Path) -> dict[str, Any]:
         """Train the module, write it, take it off; the summary."""
-        from rerankbench.models.adapters import base_parameters
-        from rerankbench.models.encoder import Encoder, Tokenizer
-        from rerankbench.rerankers.requests import Usage
-        from rerankbench.training.masking import MaskedLearner, Passages
+        from rerankbench.models.adapters.difference import base_parameters
+        from rerankbench.models.encoders.encoder import Encoder, Tokenizer
+        from rerankbench.training.masked_tokens import MaskedLearner, Passages
         from rerankbench.training.trainer import GroupTrainer, arguments, last_checkpoint, step_of
+        from rerankbench.usage import Usage
 
         model = training.trainee.scorer.model  # type: ignore[attr-defined]
         encoder = Encoder(words, Tokenizer(model), model, Usage())
@@ -161,7 +161,7 @@ class MaskedLM:
         """Make the encoder what it was, to the bit."""
         import torch
 
-        from rerankbench.models.bottleneck import clear
+        from rerankbench.models.adapters.bottleneck import clear
 
         self.adaptation.merge(words)
         clear(words)
@@ -175,7 +175,7 @@ def _train_head(words: Any) -> None:
     """Train the head, too, except for its projection onto the vocabulary: it stays what the embeddings were."""
     import torch
 
-    from rerankbench.models.bottleneck import base_of
+    from rerankbench.models.adapters.bottleneck import base_of
 
     projection, embeddings = words.get_output_embeddings(), words.get_input_embeddings()
     if projection.weight is embeddings.weight and embeddings.weight.requires_grad:

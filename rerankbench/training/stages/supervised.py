@@ -52,7 +52,7 @@ class Supervised:
         import torch
         from transformers import set_seed
 
-        from rerankbench.training.learner import Learner
+        from rerankbench.training.module import Learner
         from rerankbench.training.trainer import DEV, GroupTrainer, arguments, last_checkpoint, load_weights, step_of
 
         began = time.perf_counter()

@@ -16,14 +16,14 @@ from rerankbench.types import Candidate
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoder import Encoded
+    from rerankbench.models.encoders.encoder import Encoded
 
 
 class CrossEncoderTrainee:
     """Reads query and document together. An encoder without a head gets one of random weights, from torch's seed."""
 
     def __init__(self, scorer: CrossEncoder) -> None:
-        from rerankbench.models.encoder import load_scoring_encoder
+        from rerankbench.models.encoders.encoder import load_scoring_encoder
 
         model = replace(scorer.model, dtype="float32")
         self.scorer = replace(scorer, model=model)

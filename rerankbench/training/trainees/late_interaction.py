@@ -14,7 +14,7 @@ from rerankbench.training.trainees.cross_encoder import in_rows, save_network
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoder import Encoded
+    from rerankbench.models.encoders.encoder import Encoded
 
 
 @dataclass(frozen=True)

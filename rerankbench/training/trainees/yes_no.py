@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.language_model import Filled
+from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.scorers.yes_no import YesNo
 from rerankbench.training.groups import Group
 from rerankbench.training.trainees.cross_encoder import in_rows, pointwise_requests, save_network
@@ -21,7 +21,7 @@ class YesNoTrainee:
     """Only the two labels' logits behind the prompt are computed; s = logit(yes) - logit(no)."""
 
     def __init__(self, scorer: YesNo) -> None:
-        from rerankbench.models.causal import CausalLM
+        from rerankbench.models.lm.causal import CausalLM
 
         self.scorer = replace(scorer, model=replace(scorer.model, dtype="float32"))
         language_model = self.scorer.language_model

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rerankbench.errors import ConfigError
 from rerankbench.training.weighting.ease import ease
-from rerankbench.training.weighting.unlearned import Unlearned
+from rerankbench.training.weighting.static import Unlearned
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rerankbench.models.language_model import Filled, LanguageModel
-from rerankbench.rerankers.prompt import Prompt
-from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise, Usage
+from rerankbench.models.lm.language_model import Filled, LanguageModel
+from rerankbench.prompt import Prompt
+from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
 from rerankbench.types import Candidate, Document, Query
+from rerankbench.usage import Usage
 from tests.models.toy_language_model import texts
 
 QUERIES = [Query("q0", "what is red"), Query("q1", "roses of the garden"), Query("q2", "")]

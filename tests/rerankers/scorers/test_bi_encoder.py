@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.embedder import Embedder
+from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from tests.models.toy_model import on_cpu, requests, save
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Setwise
 from rerankbench.rerankers.scorers.choice import Choice
 from tests.models.toy_language_model import LIST, on_cpu

@@ -8,7 +8,7 @@ import pytest
 
 from rerankbench.errors import ConfigError
 from rerankbench.models.model import Model
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Listwise
 from rerankbench.rerankers.scorers.e2rank import E2Rank
 from rerankbench.types import Candidate, Document, Query
@@ -86,8 +86,8 @@ def test_options_are_checked(saved: str) -> None:
 
 @pytest.mark.slow
 def test_smollm2_runs() -> None:
-    from rerankbench.build import build
-    from rerankbench.compose import checked_config, compose
+    from rerankbench.config.build import build
+    from rerankbench.config.compose import checked_config, compose
 
     config = compose("eval", ["reranker=e2rank", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

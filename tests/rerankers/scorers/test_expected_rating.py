@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure
 from rerankbench.rerankers.scorers.expected_rating import ExpectedRating
 from rerankbench.rerankers.scorers.yes_no import YesNo

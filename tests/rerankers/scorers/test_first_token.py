@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Listwise, Repaired
 from rerankbench.rerankers.scorers.first_token import FirstToken
 from tests.models.toy_language_model import LIST, on_cpu

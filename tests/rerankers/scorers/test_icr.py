@@ -8,8 +8,8 @@ import pytest
 
 from rerankbench.errors import ConfigError
 from rerankbench.models.model import Model
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.engine import Engine
-from rerankbench.rerankers.prompt import Prompt
 from rerankbench.rerankers.requests import Listwise
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scorers.icr import ICR
@@ -150,8 +150,8 @@ def test_the_fingerprint_is_of_the_options(saved: str) -> None:
 
 @pytest.mark.slow
 def test_smollm2_finds_the_answer() -> None:
-    from rerankbench.build import build
-    from rerankbench.compose import checked_config, compose
+    from rerankbench.config.build import build
+    from rerankbench.config.compose import checked_config, compose
 
     config = compose("eval", ["reranker=icr", "model.dtype=float32", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

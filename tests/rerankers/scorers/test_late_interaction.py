@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench.models.embedder import Embedder
+from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.late_interaction import LateInteraction
 from rerankbench.types import Candidate, Document, Query

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench.build import build
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.errors import ConfigError
 from rerankbench.models.zoo.drmm import DRMM
 from rerankbench.models.zoo.knrm import KNRM

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rerankbench.build import build
-from rerankbench.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.compose import checked_config, compose
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
 from rerankbench.rerankers.scorers.prompted import Prompted

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Repaired
 from rerankbench.rerankers.scorers.permutation import GeneratedPermutation
 from tests.models.toy_language_model import LIST, on_cpu

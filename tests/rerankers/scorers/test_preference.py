@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure
 from rerankbench.rerankers.scorers.preference import Preference
 from tests.models.toy_language_model import PAIR, on_cpu

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.expected_rating import ExpectedRating
 from rerankbench.rerankers.scorers.permutation import GeneratedPermutation

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.query_likelihood import QueryLikelihood
 from rerankbench.types import Candidate, Document, Query

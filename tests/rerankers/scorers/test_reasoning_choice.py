@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure
 from rerankbench.rerankers.scorers.reasoning_choice import ReasoningChoice
 from tests.models.toy_language_model import LIST

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Repaired
 from rerankbench.rerankers.scorers.reasoning_relevance import CLOSE, ReasoningRelevance, reasoning
 from tests.models.toy_language_model import on_cpu

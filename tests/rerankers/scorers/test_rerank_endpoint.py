@@ -14,7 +14,7 @@ import pytest
 
 from rerankbench.cli import main
 from rerankbench.errors import ConfigError
-from rerankbench.models import http_client
+from rerankbench.models.endpoint import client as http_client
 from rerankbench.rerankers.requests import Failure, Pointwise
 from rerankbench.rerankers.scorers.rerank_endpoint import RerankEndpoint
 from rerankbench.types import Candidate, Document, Query

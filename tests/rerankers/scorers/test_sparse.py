@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.sparse_encoder import SparseEncoder
+from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.rerankers.scorers.sparse import Sparse
 from tests.models.toy_model import WORDS, on_cpu, requests, save, texts
 
@@ -87,8 +87,8 @@ def test_the_fingerprint_is_of_the_query_weights_too(saved: str) -> None:
 
 @pytest.mark.slow
 def test_minilm_has_no_such_head() -> None:
-    from rerankbench.build import build
-    from rerankbench.compose import checked_config, compose
+    from rerankbench.config.build import build
+    from rerankbench.config.compose import checked_config, compose
 
     config = compose("eval", ["reranker=sparse", "model=minilm", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.vector_prf import VectorPRF
+from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.rerankers.requests import Groupwise, Pointwise
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.rerankers.scorers.vector_prf import FeedbackBiEncoder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.prompt import Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure
 from rerankbench.rerankers.scorers.yes_no import YesNo
 from tests.models.test_seq2seq import MONOT5

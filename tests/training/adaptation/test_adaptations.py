@@ -10,9 +10,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rerankbench.build import build, check
+from rerankbench.config.build import build, check
+from rerankbench.config.options import conf_folder
 from rerankbench.errors import ConfigError
-from rerankbench.listing import conf_folder
 from rerankbench.training.adaptation.bottleneck import Bottleneck
 from rerankbench.training.adaptation.codyra import CoDyRA
 from rerankbench.training.adaptation.freeze import Freeze

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rerankbench.models.adapters import applied, base_parameters
+from rerankbench.models.adapters.difference import applied, base_parameters
 from rerankbench.training.adaptation.bottleneck import Bottleneck
 from tests.training.adaptation.toy_training import network, optimizer_of, outputs, train, values
 

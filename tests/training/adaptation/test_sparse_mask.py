@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.adapters import applied, base_parameters, load_difference, removed
+from rerankbench.models.adapters.difference import applied, base_parameters, load_difference, removed
 from rerankbench.training.adaptation.sparse_mask import SparseMask, top_places
 from tests.training.adaptation.toy_training import network, optimizer_of, outputs, train, values
 

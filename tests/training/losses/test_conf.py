@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.build import build
-from rerankbench.listing import conf_folder, description
+from rerankbench.config.build import build
+from rerankbench.config.options import conf_folder, description
 from tests.training.losses.cases import CASES
 
 FILES = sorted((conf_folder() / "recipe" / "loss").glob("*.yaml"))

@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankbench.benchmarks.local import Local
-from rerankbench.compose import compose
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, UserError
-from rerankbench.models.adapters import applied, base_fingerprint, base_parameters, load_difference, removed
-from rerankbench.models.encoder import Encoder, Tokenizer
+from rerankbench.models.adapters.difference import applied, base_fingerprint, base_parameters, load_difference, removed
+from rerankbench.models.encoders.encoder import Encoder, Tokenizer
 from rerankbench.rerankers.engine import Engine
-from rerankbench.rerankers.requests import Usage
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
 from rerankbench.rerankers.trained import trained
@@ -33,12 +32,13 @@ from rerankbench.training.adaptation.lora import LoRA
 from rerankbench.training.adaptation.sparse_mask import SparseMask
 from rerankbench.training.languages import compositions, standing
 from rerankbench.training.loop import Loop
-from rerankbench.training.masking import MaskedLearner, Passages, masked_language_model
+from rerankbench.training.masked_tokens import MaskedLearner, Passages, masked_language_model
 from rerankbench.training.stages.masked_lm import MaskedLM
 from rerankbench.training.stages.stage import Training
 from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
 from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from rerankbench.training.trainees.neural import NeuralTrainee
+from rerankbench.usage import Usage
 from tests.models import toy_model
 from tests.training.toy_collection import save_collection
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rerankbench.models.encoder import token_batches
+from rerankbench.batching import token_batches
 from rerankbench.training.groups import Group
 from rerankbench.types import Document, Query
 from tests.models.toy_model import texts

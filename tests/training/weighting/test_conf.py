@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.build import build, check
-from rerankbench.listing import conf_folder, description
+from rerankbench.config.build import build, check
+from rerankbench.config.options import conf_folder, description
 from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.curriculum import Curriculum
 from rerankbench.training.weighting.dynamic import LossReweighting

@@ -1,0 +1,154 @@
+"""Passages with some of their tokens masked, and the module that learns to fill them in."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+import torch
+
+from rerankbench.batching import token_batches
+from rerankbench.errors import UserError
+from rerankbench.models.adapters.bottleneck import base_of
+from rerankbench.models.encoders.encoder import Encoded, Encoder, Tokenizer
+from rerankbench.training.module import Tally
+from rerankbench.training.sources import stable_seed
+
+_HELD_OUT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A passage as the network reads it, and the token that belongs at each masked place."""
+
+    encoded: Encoded
+    targets: dict[int, int]
+
+
+class Passages:
+    """Texts cut into passages of at most `length` tokens, special ones included.
+
+    Of a passage a share `masked` of the tokens, at least one, is to be filled in: 8 of 10 are replaced by the mask, 1
+    by any token, 1 stays (BERT, arXiv 1810.04805); which ones depends on seed, epoch and passage alone.
+    """
+
+    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, length: int, masked: float, seed: int) -> None:
+        self.tokenizer, self.masked, self.seed = tokenizer, masked, seed
+        room = length - tokenizer.single.size
+        cut = [part for ids in _read(tokenizer, texts) for part in _parts(ids, room)]
+        every = max(20, -(-len(cut) // _HELD_OUT))
+        self.held_out = cut[every - 1 :: every]
+        """Passages that are not trained on: one of 20, at most 64."""
+        del cut[every - 1 :: every]
+        self._ids = cut
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def group(self, epoch: int, index: int) -> Masked:
+        """The passage of this place as it is masked in this epoch."""
+        return self._mask(self._ids[index], stable_seed(self.seed, epoch, index))
+
+    def unseen(self) -> list[Masked]:
+        """The held-out passages, always masked in the same way."""
+        return [self._mask(ids, stable_seed(self.seed, "held out", i)) for i, ids in enumerate(self.held_out)]
+
+    def _mask(self, ids: Sequence[int], seed: int) -> Masked:
+        rng, backend = random.Random(seed), self.tokenizer.backend
+        encoded = self.tokenizer.assemble(self.tokenizer.single, list(ids))
+        before = len(self.tokenizer.single.before)
+        chosen = sorted(rng.sample(range(len(ids)), max(1, round(self.masked * len(ids)))))
+        for place in chosen:
+            draw = rng.random()
+            if draw < 0.9:
+                shown = backend.mask_token_id if draw < 0.8 else rng.randrange(len(backend))
+                encoded.ids[before + place] = shown
+        return Masked(encoded, {before + place: ids[place] for place in chosen})
+
+
+def _read(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
+    remaining = iter(texts)
+    while some := list(islice(remaining, 1000)):
+        yield from tokenizer.read(some)
+
+
+def _parts(ids: Sequence[int], room: int) -> list[array[int]]:
+    """Pieces of equal length, so that none is a meaningless rest; of a text without words, none."""
+    count = -(-len(ids) // room)
+    bounds = [len(ids) * i // count for i in range(count + 1)] if count else [0]
+    return [array("i", ids[start:end]) for start, end in pairwise(bounds)]
+
+
+class MaskedLearner(torch.nn.Module):
+    """`forward(passages)` is the summed cross-entropy of their masked tokens; a Learner to the GroupTrainer."""
+
+    weighting = weighting_module = None
+
+    def __init__(self, encoder: Encoder, batch_tokens: int) -> None:
+        super().__init__()
+        self.network: torch.nn.Module = encoder.network
+        self.encoder, self.batch_tokens = encoder, batch_tokens
+        self.progress, self.tally = 0.0, Tally()
+        self._places: tuple[torch.Tensor, torch.Tensor] | None = None
+        # The projection onto the vocabulary costs more than a small network: it is done for masked tokens only.
+        encoder.network.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][self._places],))
+
+    def forward(self, passages: list[Masked]) -> torch.Tensor:
+        """A scalar. Raises UserError where it is not finite."""
+        lengths = [len(passage.encoded.ids) for passage in passages]
+        total = torch.zeros((), device=self.encoder.network.device)
+        for batch in token_batches(lengths, self.batch_tokens):
+            total = total + self._loss([passages[i] for i in batch])
+            self.tally.padded += len(batch) * lengths[batch[0]]
+        self.tally.tokens += sum(lengths)
+        if not bool(torch.isfinite(total)):
+            raise UserError(
+                f"the loss of masked tokens is {float(total.detach())}; a lower learning_rate is the usual cure"
+            )
+        return total
+
+    def count(self, passages: list[Masked]) -> float:
+        """How many tokens are masked."""
+        return float(sum(len(passage.targets) for passage in passages))
+
+    def mean_loss(self, passages: Sequence[Masked]) -> float | None:
+        """Mean cross-entropy of the masked tokens as the network stands; None for no passages."""
+        was, tally = self.network.training, self.tally
+        self.network.eval()
+        self.tally = Tally()
+        try:
+            with torch.inference_mode():
+                return float(self(list(passages))) / self.count(list(passages)) if passages else None
+        finally:
+            self.network.train(was)
+            self.tally = tally
+
+    def _loss(self, passages: list[Masked]) -> torch.Tensor:
+        device = self.encoder.network.device
+        cells = [(row, place, token) for row, p in enumerate(passages) for place, token in p.targets.items()]
+        rows, places, tokens = torch.tensor(cells, device=device).T
+        self._places = rows, places
+        logits = self.network(**self.encoder.padded([passage.encoded for passage in passages])).logits
+        return torch.nn.functional.cross_entropy(logits.float(), tokens, reduction="sum")
+
+
+def masked_language_model(network: torch.nn.Module, model: Any) -> Any:
+    """The model's masked language model around the network's own encoder, which both share from here on.
+
+    Its head is tied to the encoder's word embeddings, as the checkpoint has it; what a checkpoint lacks is drawn from
+    torch's seed. Raises ConfigError for a checkpoint that is no masked language model of this kind.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    words = model.load(transformers.AutoModelForMaskedLM.from_pretrained, dtype=torch.float32, use_safetensors=True)
+    base = base_of(network)
+    setattr(words, words.base_model_prefix, base)
+    if words.config.tie_word_embeddings:
+        words.get_output_embeddings().weight = base.get_input_embeddings().weight  # type: ignore[operator]
+    return words.to(next(base.parameters()).device)
