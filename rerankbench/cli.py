@@ -107,7 +107,7 @@ def _flow(command: str, words: list[str]) -> int:
     else:
         from rerankbench.evaluate import evaluate as flow
     with talking():
-        folder = flow(composed.config, composed.choices)
+        folder = flow(composed)
     if folder is not None:  # only the first process of several has something to show
         show(folder)
     return 0

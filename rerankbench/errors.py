@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,6 +18,19 @@ class ConfigError(UserError):
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}" if key else problem)
         self.key = key
+        self.problem = problem
+
+
+def tell_place(part: object, key: str) -> None:
+    """Let a part of the configuration know where it stands, so that what it raises later names a key that exists."""
+    with suppress(AttributeError):  # slots, or None: it raises nothing of its own
+        object.__setattr__(part, "_place", key)
+
+
+def key_of(part: object, field: str) -> str:
+    """The full key of a part's field; of a part that was made by hand the field alone."""
+    place = getattr(part, "_place", "")
+    return f"{place}.{field}" if place and field else place or field
 
 
 class DataError(UserError):

@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config
+from rerankbench.config.compose import Composed
 from rerankbench.errors import ConfigError
 from rerankbench.evaluation.cost import Clock, peak_cuda_memory_mb, peak_memory_mb, percentiles
 from rerankbench.evaluation.measures import check_names
@@ -30,12 +28,12 @@ from rerankbench.usage import Usage
 log = logging.getLogger("rerankbench")
 
 
-def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
+def evaluate(composed: Composed) -> Path:
     """Run one evaluation and return its run folder, which holds all there is to know about it.
 
     A folder that is finished with the same configuration is left as it is. Raises UserError for the user's mistakes.
     """
-    parts = checked_config("eval", config)
+    parts, choices, config = composed.parts, composed.choices, composed.config.copy()
     check_names(parts["measures"]["names"])
     tracking = build(parts["tracking"], "tracking")
     retriever = build(parts["retriever"], "retriever")
@@ -47,7 +45,7 @@ def evaluate(config: DictConfig, choices: Mapping[str, str]) -> Path:
     clock = Clock()
     with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
         benchmark: Benchmark = options.load()
-    reranker = build(parts["reranker"], "reranker", benchmark=benchmark)
+    reranker = build(parts["reranker"], "reranker", benchmark=benchmark, folders=composed.folders)
 
     with RunFolder(path, resolved(config), parts["force"]) as folder:
         if folder.finished:

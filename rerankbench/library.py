@@ -79,10 +79,10 @@ def load_reranker(name: str, *overrides: str, config_dirs: Sequence[Path | str] 
 
 def _load(overrides: Sequence[str], folders: Sequence[Path]) -> TextReranker:
     from rerankbench.config.build import build
-    from rerankbench.config.compose import checked_config, compose
+    from rerankbench.config.compose import compose
 
-    parts = checked_config("eval", compose("eval", overrides, folders).config)
-    return TextReranker(build(parts["reranker"], "reranker"))
+    composed = compose("eval", overrides, folders)
+    return TextReranker(build(composed.parts["reranker"], "reranker", folders=composed.folders))
 
 
 def read_documents(items: Sequence[str | Mapping[str, Any]]) -> list[Document]:

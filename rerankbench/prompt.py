@@ -60,17 +60,17 @@ class Prompt:
     def __post_init__(self) -> None:
         for place, message in enumerate(self.messages):
             if set(message) - {"role", "content", "each"} or "content" not in message:
-                raise ConfigError(f"prompt.messages[{place}]", "needs content; may have role and each")
+                raise ConfigError(f"messages[{place}]", "needs content; may have role and each")
         if not self.messages or (self.raw and len(self.messages) != 1):
-            raise ConfigError("prompt.messages", "must be one message" if self.raw else "are empty")
+            raise ConfigError("messages", "must be one message" if self.raw else "are empty")
         if self.labels is not None and len({label.strip() for label in self.labels}) != len(self.labels):
-            raise ConfigError("prompt.labels", "must be different from one another")
+            raise ConfigError("labels", "must be different from one another")
         for key, value, low in (("document_tokens", self.document_tokens, 1),
                                 ("min_document_tokens", self.min_document_tokens, 0)):  # fmt: skip
             if value is not None and value < low:
-                raise ConfigError(f"prompt.{key}", f"must be at least {low}, got {value}")
+                raise ConfigError(f"{key}", f"must be at least {low}, got {value}")
         if self.values is not None and len(self.values) != len(self.labels or ()):
-            raise ConfigError("prompt.values", "must be as many as labels")
+            raise ConfigError("values", "must be as many as labels")
         _ = self._templates
 
     def document_labels(self, n: int) -> list[str]:

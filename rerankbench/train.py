@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config
+from rerankbench.config.compose import Composed
 from rerankbench.errors import ConfigError, UserError
 from rerankbench.evaluate import cost, counted, provenance, retrieve
 from rerankbench.evaluation.cost import Clock
@@ -35,20 +33,19 @@ from rerankbench.tracking.environment import environment
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
-from rerankbench.training.languages import composed
 from rerankbench.training.recipe import Recipe
 from rerankbench.training.stages.stage import Training
 
 log = logging.getLogger("rerankbench")
 
 
-def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
+def train(composed: Composed) -> Path | None:
     """Train the reranker by the recipe, evaluate it, and return the run folder; None in all processes but the first.
 
     A folder that is finished with the same configuration is left as it is; an unfinished one goes on at its last
     checkpoint. Under torchrun every process calls this. Raises UserError for the user's mistakes.
     """
-    parts = checked_config("train", config)
+    parts, choices, config = composed.parts, composed.choices, composed.config.copy()
     names, seed = parts["measures"]["names"], parts["seed"]
     from transformers import set_seed
 
@@ -65,7 +62,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
     clock = Clock()
     with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
         sets = load_sets(parts["benchmark"], recipe, seed)
-    reranker = trainable(build(parts["reranker"], "reranker", benchmark=sets.test))
+    reranker = trainable(build(parts["reranker"], "reranker", benchmark=sets.test, folders=composed.folders))
     for stage in recipe.stages:
         stage.check(trainee_class(reranker.scorer))
 
@@ -114,7 +111,7 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
         _save(training, path / "checkpoint")
         draw(history, path / "curves.png")
 
-        best = trained(str(path))
+        best = trained(str(path), folders=composed.folders)
         with clock.phase("rerank", f"reranking with the trained {choices['reranker']}"):
             engine = Engine(store, Transcript(path / "answers.jsonl") if parts["keep_answers"] else None)
             run = engine.rerank(best, sets.test.queries, first_stage, documents)
@@ -122,7 +119,9 @@ def train(config: DictConfig, choices: Mapping[str, str]) -> Path | None:
             missing = {**sets.test.missing, **absent, **counted(engine)}
             metrics, rows = summarize(names, sets.test.qrels, first_stage, run, sets.test.threshold, seed, missing)
             metrics.update(beside(before, rows, names, seed))
-            if compositions := composed(path, recipe.stages, sets.test, first_stage, documents, store, rows, seed):
+            if compositions := language_compositions(
+                path, recipe.stages, sets.test, first_stage, documents, store, rows, seed
+            ):
                 metrics["compositions"] = compositions
             metrics["training"] = {
                 **training.summary[-1],

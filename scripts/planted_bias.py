@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.benchmarks.local import Local
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.evaluation.measures import per_query
 from rerankbench.evaluation.significance import paired
 from rerankbench.store import Store
@@ -69,7 +69,7 @@ def recipe(weighting: str, seed: int) -> dict[str, Any]:
     words = ["recipe=bi_encoder", "recipe/loss=bce", "recipe.loss.threshold=null", f"seed={seed}",
              f"recipe/weighting={weighting}", "recipe/groups=mixed", "recipe.groups.size=16", "recipe.groups.per=query",
              "recipe.loop.epochs=4", "recipe.loop.batch_groups=4", "recipe.loop.evaluations=1"]  # fmt: skip
-    return checked_config("train", compose("train", words).config)
+    return compose("train", words).parts
 
 
 class LogOdds(BiEncoderTrainee):

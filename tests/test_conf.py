@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rerankbench.config.check import class_attribute, find
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.config.options import conf_folder, description, groups
 
 STRATEGIES = {"Pairwise": "allpairs", "Setwise": "setwise_heapsort", "Listwise": "one_shot", "Groupwise": "groups"}

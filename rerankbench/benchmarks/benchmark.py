@@ -67,13 +67,13 @@ class BenchmarkOptions:
 
     def __post_init__(self) -> None:
         if self.queries is not None and self.queries < 1:
-            raise ConfigError("benchmark.queries", f"must be at least 1, or null for all; got {self.queries}")
+            raise ConfigError("queries", f"must be at least 1, or null for all; got {self.queries}")
         if self.threshold < 1:
-            raise ConfigError("benchmark.threshold", f"must be at least 1, got {self.threshold}")
+            raise ConfigError("threshold", f"must be at least 1, got {self.threshold}")
         if isinstance(self.fields, str):
-            raise ConfigError("benchmark.fields", f"must be a list, as in [{self.fields}]")
+            raise ConfigError("fields", f"must be a list, as in [{self.fields}]")
         if not self.fields:
-            raise ConfigError("benchmark.fields", "names no field; the document text would be empty")
+            raise ConfigError("fields", "names no field; the document text would be empty")
 
 
 def assemble(

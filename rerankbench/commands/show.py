@@ -17,7 +17,7 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     tokenizer. Raises ConfigError where there is no prompt.
     """
     from rerankbench.config.build import build
-    from rerankbench.config.compose import checked_config, compose
+    from rerankbench.config.compose import compose
 
     own = [word for word in overrides if not word.startswith(("prompt=", "model="))]
     asks = any(word.startswith("reranker=") for word in own)
@@ -26,9 +26,10 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
         overrides = [f"reranker={_reranker_of(chosen, folders)}", *overrides]
     if not any(word.startswith("benchmark.queries=") for word in overrides):
         overrides = [*overrides, "benchmark.queries=1"]
-    parts = checked_config("eval", compose("eval", overrides, folders).config)
+    composed = compose("eval", overrides, folders)
+    parts = composed.parts
     benchmark = build(parts["benchmark"], "benchmark").load()
-    reranker = build(parts["reranker"], "reranker", benchmark=benchmark)
+    reranker = build(parts["reranker"], "reranker", benchmark=benchmark, folders=composed.folders)
     scorer: Any = getattr(reranker, "scorer", None)
     if not hasattr(scorer, "filled"):
         raise ConfigError("reranker", "has no prompt to show; try reranker=yes_no, or prompt=setwise")
@@ -68,7 +69,7 @@ def _reranker_of(prompt: str, folders: Sequence[Path]) -> str:
 
     known = groups(folders)
     for name, file in known["reranker"].items():
-        if f"override /prompt@_global_.prompt: {prompt}\n" in file.read_text(encoding="utf-8"):
+        if f"/prompt@scorer.prompt: {prompt}\n" in file.read_text(encoding="utf-8"):
             return name
     own = known.get("prompt", {}).get(prompt)
     return "rankgpt" if own and not OmegaConf.select(OmegaConf.load(own), "labels") else "yes_no"

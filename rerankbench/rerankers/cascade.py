@@ -26,7 +26,7 @@ class Cascade:
     def __post_init__(self) -> None:
         require_depth(self.depth)
         if self.keep < 1:
-            raise ConfigError("reranker.keep", f"must be at least 1, got {self.keep}")
+            raise ConfigError("keep", f"must be at least 1, got {self.keep}")
 
     def rerank(
         self, rerank: Rerank, queries: Sequence[Query], first_stage: Run, documents: Mapping[str, Document]

@@ -31,4 +31,4 @@ def above(head: Run, run: Run) -> Run:
 def require_depth(depth: int | None) -> None:
     """ConfigError for a depth below 0."""
     if depth is not None and depth < 0:
-        raise ConfigError("reranker.depth", f"must not be negative, got {depth}")
+        raise ConfigError("depth", f"must not be negative, got {depth}")

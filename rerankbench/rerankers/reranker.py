@@ -30,10 +30,10 @@ class Reranker:
 
     def __post_init__(self) -> None:
         if self.depth is not None and self.depth < 0:
-            raise ConfigError("reranker.depth", f"must not be negative, got {self.depth}")
+            raise ConfigError("depth", f"must not be negative, got {self.depth}")
         for key, value in (("max_requests", self.max_requests), ("max_tokens", self.max_tokens)):
             if value is not None and value < 1:
-                raise ConfigError(f"reranker.{key}", f"must be at least 1, or null for no limit; got {value}")
+                raise ConfigError(f"{key}", f"must be at least 1, or null for no limit; got {value}")
 
     @functools.cached_property
     def asked(self) -> Scorer | None:

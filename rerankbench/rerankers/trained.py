@@ -9,7 +9,8 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench.config.build import build, check
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
@@ -24,6 +25,7 @@ def trained(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
     device: str | None = None,
     adapters: Sequence[str | Sequence[str]] | None = None,
+    folders: Sequence[Path] = (),
 ) -> AnyReranker:
     """The reranker of a training run's `config.yaml`, its network the one that was trained.
 
@@ -37,7 +39,7 @@ def trained(
     if depth is not None:
         node["depth"] = depth
     try:
-        built: AnyReranker = build(check(node, "reranker"), "reranker")
+        built: AnyReranker = build(check(node, "reranker", folders), "reranker", folders=folders)
     except ConfigError as error:
         raise ConfigError("run", f"{Path(run) / 'config.yaml'}: {error}") from error
     return built

@@ -38,9 +38,9 @@ class BM25:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+            raise ConfigError("k", f"must be at least 1, got {self.k}")
         if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise ConfigError("retriever.k1", f"needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1}, b={self.b}")
+            raise ConfigError("k1", f"needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1}, b={self.b}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus; given candidate lists are scored with the corpus's statistics, unmatched ones 0."""

@@ -46,7 +46,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus, or score the given candidate lists."""

@@ -39,11 +39,11 @@ class Fusion:
 
     def __post_init__(self) -> None:
         if len(self.retrievers) < 2:
-            raise ConfigError("retriever.retrievers", "needs at least two retrievers to fuse")
+            raise ConfigError("retrievers", "needs at least two retrievers to fuse")
         if self.k < 1:
-            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+            raise ConfigError("k", f"must be at least 1, got {self.k}")
         if self.rrf_k < 0:
-            raise ConfigError("retriever.rrf_k", f"must not be negative, got {self.rrf_k}")
+            raise ConfigError("rrf_k", f"must not be negative, got {self.rrf_k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Fuse what each retriever finds; a query that none of them answers has an empty list."""

@@ -32,7 +32,7 @@ class RankBM25:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Index the corpus in memory and score every query; given candidate lists keep all their documents."""

@@ -34,7 +34,7 @@ class RunFile:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ConfigError("retriever.k", f"must be at least 1, got {self.k}")
+            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Raises DataError, with the line, for a file that is not a run."""

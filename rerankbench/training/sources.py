@@ -31,7 +31,7 @@ class Source:
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             problem = f"the weight of {self.benchmark.name} must not be negative, got {self.weight}"
-            raise ConfigError("recipe.groups", problem)
+            raise ConfigError("groups", problem)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from peers import load_average  # the folder of this script is on the path
 
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.sources import Source
@@ -36,7 +36,7 @@ def main() -> None:
     words = ["recipe=cross_encoder", "recipe/loss=bce", "recipe.loop.evaluations=1", "recipe.groups.size=4",
              f"recipe.loop.batch_groups={options.pairs // 4}", f"recipe.loop.max_steps={options.steps}",
              f"recipe.loop.precision={options.precision}", f"model.max_length={options.length}"]  # fmt: skip
-    parts = checked_config("train", compose("train", words).config)
+    parts = compose("train", words).parts
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name))
         benchmark = build({**parts["benchmark"], "split": "train"}, "benchmark").load()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rerankbench.config.build import build, check, trust
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 
 BM25 = "rerankbench.retrievers.bm25.BM25"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.config.build import build, check, trust
-from rerankbench.config.check import checked, find, parameters
+from rerankbench.config.build import build
+from rerankbench.config.check import check, checked, find, parameters
 from rerankbench.config.options import conf_folder
 from rerankbench.errors import ConfigError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
 
 UNKNOWN = "unknown key; did you mean"

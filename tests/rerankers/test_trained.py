@@ -10,8 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from rerankbench import build as building
-from rerankbench.config.build import build, check
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.build import build
+from rerankbench.config.check import check
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.cascade import Cascade
 from rerankbench.rerankers.reranker import Reranker
@@ -41,7 +42,7 @@ def run(tmp_path: Path, networks: list[str]) -> Path:
 
 
 def composed(*overrides: str) -> Any:
-    parts = checked_config("eval", compose("eval", list(overrides)).config)
+    parts = compose("eval", list(overrides)).parts
     return build(parts["reranker"], "reranker")
 
 

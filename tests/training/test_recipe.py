@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
 from rerankbench.training.recipe import Recipe
 from rerankbench.training.stages.supervised import Supervised

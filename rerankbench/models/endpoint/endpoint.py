@@ -53,21 +53,21 @@ class Endpoint:
             parts = urlsplit(self.url)
             _ = parts.port
         except ValueError as error:
-            raise ConfigError("model.url", f"is no address: {error}") from error
+            raise ConfigError("url", f"is no address: {error}") from error
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ConfigError("model.url", "must hold no user, password or query; the key goes by model.api_key_env")
+            raise ConfigError("url", "must hold no user, password or query; the key goes by model.api_key_env")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError("model.url", f"must be like http://localhost:8000/v1, got {self.url!r}")
+            raise ConfigError("url", f"must be like http://localhost:8000/v1, got {self.url!r}")
         if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
             # What was given may be the key itself: it is not repeated.
             problem = "must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself"
-            raise ConfigError("model.api_key_env", problem)
+            raise ConfigError("api_key_env", problem)
         for key, low in (("context", 8), ("retries", 0), ("concurrency", 1), ("top_logprobs", 1)):
             value = getattr(self, key)
             if value is not None and value < low:
-                raise ConfigError(f"model.{key}", f"must be at least {low}, got {value}")
+                raise ConfigError(f"{key}", f"must be at least {low}, got {value}")
         if self.timeout <= 0:
-            raise ConfigError("model.timeout", f"must be more than 0 seconds, got {self.timeout}")
+            raise ConfigError("timeout", f"must be more than 0 seconds, got {self.timeout}")
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
     @functools.cached_property

@@ -34,9 +34,9 @@ class VLLM(Model):
         except PackageNotFoundError:
             raise ConfigError("model", "vLLM is not installed: pip install 'rerankbench[vllm]'") from None
         if not 0 < self.gpu_memory <= 1:
-            raise ConfigError("model.gpu_memory", f"must lie in (0, 1], got {self.gpu_memory}")
+            raise ConfigError("gpu_memory", f"must lie in (0, 1], got {self.gpu_memory}")
         if self.tensor_parallel < 1:
-            raise ConfigError("model.tensor_parallel", f"must be at least 1, got {self.tensor_parallel}")
+            raise ConfigError("tensor_parallel", f"must be at least 1, got {self.tensor_parallel}")
 
     def language_model(self, usage: Usage) -> LanguageModel:
         """The network as a language model, loaded on first use."""

@@ -33,7 +33,7 @@ class E2Rank(Prompted):
 
     def __post_init__(self) -> None:
         if self.shown < 1:
-            raise ConfigError("reranker.scorer.shown", f"must be at least 1, got {self.shown}")
+            raise ConfigError("shown", f"must be at least 1, got {self.shown}")
 
     def answer(self, requests: Sequence[Listwise]) -> list[list[int]]:
         """The order of each request's documents by cosine; ties stay as shown."""

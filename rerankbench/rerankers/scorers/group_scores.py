@@ -25,7 +25,7 @@ class GroupScores(Prompted):
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ConfigError("reranker.scorer.low", f"must be below high={self.high}, got {self.low}")
+            raise ConfigError("low", f"must be below high={self.high}, got {self.low}")
         if self.prompt.label_style != "numbers":
             raise ConfigError("prompt.label_style", "must be numbers: the scores are keyed by them")
 

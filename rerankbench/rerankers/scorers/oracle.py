@@ -30,7 +30,7 @@ class Oracle:
 
     def __post_init__(self) -> None:
         if self.noise < 0:
-            raise ConfigError("reranker.scorer.noise", f"must not be negative, got {self.noise}")
+            raise ConfigError("noise", f"must not be negative, got {self.noise}")
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """The answer to each request that its documents' grades, with their noise, imply."""

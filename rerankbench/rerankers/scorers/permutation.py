@@ -27,7 +27,7 @@ class GeneratedPermutation(Prompted):
 
     def __post_init__(self) -> None:
         if self.tokens_per_document < 1 or self.extra_tokens < 0:
-            raise ConfigError("reranker.scorer.tokens_per_document", "must be at least 1, and extra_tokens at least 0")
+            raise ConfigError("tokens_per_document", "must be at least 1, and extra_tokens at least 0")
 
     def answer(self, requests: Sequence[Listwise]) -> list[Answer | Failure | Repaired]:
         """One order a request; of its first `top` places where the request wants no more."""

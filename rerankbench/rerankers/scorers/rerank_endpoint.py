@@ -41,9 +41,7 @@ class RerankEndpoint:
         if not isinstance(self.model, Endpoint):
             raise ConfigError("model", "must be an endpoint with a /rerank API: model=http model.url=… model.name=…")
         if self.documents_per_call < 1:
-            raise ConfigError(
-                "reranker.scorer.documents_per_call", f"must be at least 1, got {self.documents_per_call}"
-            )
+            raise ConfigError("documents_per_call", f"must be at least 1, got {self.documents_per_call}")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer | Failure]:
         """One score a request; a failure for a document that the endpoint gave none."""

@@ -37,4 +37,4 @@ def require_at_least(minimum: int, **options: int | None) -> None:
     """ConfigError for an option of the strategy that is below `minimum`; None passes."""
     for name, value in options.items():
         if value is not None and value < minimum:
-            raise ConfigError(f"reranker.strategy.{name}", f"must be at least {minimum}, got {value}")
+            raise ConfigError(name, f"must be at least {minimum}, got {value}")

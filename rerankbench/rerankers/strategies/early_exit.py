@@ -31,7 +31,7 @@ class EarlyExit:
     def __post_init__(self) -> None:
         require_at_least(1, k=self.k, beta=self.beta, block=self.block)
         if self.alpha is not None and self.alpha < 0:
-            raise ConfigError("reranker.strategy.alpha", f"must not be negative, got {self.alpha}")
+            raise ConfigError("alpha", f"must not be negative, got {self.alpha}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask for k, then block by block; the unscored follow the scored in first-stage order."""

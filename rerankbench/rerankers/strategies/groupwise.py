@@ -34,7 +34,7 @@ class Groups:
     def __post_init__(self) -> None:
         require_at_least(1, group_size=self.group_size, rounds=self.rounds)
         if not 0 <= self.retriever_weight < 1:
-            raise ConfigError("reranker.strategy.retriever_weight", f"must lie in [0, 1), got {self.retriever_weight}")
+            raise ConfigError("retriever_weight", f"must lie in [0, 1), got {self.retriever_weight}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask every group once a round; stopped by the budget, the answers so far decide."""

@@ -27,9 +27,9 @@ class InsertScores:
 
     def __post_init__(self) -> None:
         if self.strategy.asks is not Listwise:
-            raise ConfigError("reranker.strategy.strategy", "must be one that asks Listwise requests")
+            raise ConfigError("strategy", "must be one that asks Listwise requests")
         if not 0 <= self.template.find("{score}") < self.template.find("{text}"):
-            raise ConfigError("reranker.strategy.template", f"needs {{score}} and then {{text}}, got {self.template!r}")
+            raise ConfigError("template", f"needs {{score}} and then {{text}}, got {self.template!r}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask what the inner strategy asks."""

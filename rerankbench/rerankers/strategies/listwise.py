@@ -29,9 +29,7 @@ class SlidingWindow:
         require_at_least(1, passes=self.passes)
         if not 1 <= self.stride < self.window:
             # At stride = window no document could pass from one window to the next.
-            raise ConfigError(
-                "reranker.strategy.stride", f"must lie in 1..{self.window - 1} (below window), got {self.stride}"
-            )
+            raise ConfigError("stride", f"must lie in 1..{self.window - 1} (below window), got {self.stride}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask one window a round; a failed answer, and a spent budget, leave the list as it is."""

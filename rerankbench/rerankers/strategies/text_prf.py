@@ -39,9 +39,7 @@ class TextPRF:
         require_at_least(0, depth=self.depth)
         require_at_least(1, query_words=self.query_words, width=self.width, stride=self.stride)
         if self.method == "sw" and self.width > self.query_words:
-            raise ConfigError(
-                "reranker.strategy.width", f"must not exceed query_words={self.query_words}, got {self.width}"
-            )
+            raise ConfigError("width", f"must not exceed query_words={self.query_words}, got {self.width}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask n times for each new query, all in one round; unscored candidates go last."""

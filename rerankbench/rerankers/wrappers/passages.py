@@ -28,9 +28,9 @@ class Passages:
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride <= self.words:
-            raise ConfigError("reranker.passages.stride", f"must lie in 1..words={self.words}, got {self.stride}")
+            raise ConfigError("stride", f"must lie in 1..words={self.words}, got {self.stride}")
         if self.top < 1:
-            raise ConfigError("reranker.passages.top", f"must be at least 1, got {self.top}")
+            raise ConfigError("top", f"must be at least 1, got {self.top}")
 
     def split(self, text: str) -> list[str]:
         """The passages of a text; a text of up to `words` words is one, as it is. `first` needs no more than that."""
@@ -64,7 +64,7 @@ class PassageScorer:
         self.passages = passages
         self.usage: Usage = scorer.usage
         if scorer.answers not in (Pointwise, Request):
-            raise ConfigError("reranker.passages", "are for pointwise scorers")
+            raise ConfigError("passages", "are for pointwise scorers")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer | Failure]:
         """One folded score a request, of the passages that were answered; a failure if none was."""

@@ -87,7 +87,7 @@ def test_options_are_checked(saved: str) -> None:
 @pytest.mark.slow
 def test_smollm2_runs() -> None:
     from rerankbench.config.build import build
-    from rerankbench.config.compose import checked_config, compose
+    from rerankbench.config.compose import compose
 
     config = compose("eval", ["reranker=e2rank", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

@@ -151,7 +151,7 @@ def test_the_fingerprint_is_of_the_options(saved: str) -> None:
 @pytest.mark.slow
 def test_smollm2_finds_the_answer() -> None:
     from rerankbench.config.build import build
-    from rerankbench.config.compose import checked_config, compose
+    from rerankbench.config.compose import compose
 
     config = compose("eval", ["reranker=icr", "model.dtype=float32", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

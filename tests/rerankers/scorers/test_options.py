@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.config.build import build
-from rerankbench.config.compose import checked_config, compose
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
 from rerankbench.rerankers.scorers.prompted import Prompted
@@ -23,7 +23,7 @@ POINTWISE = ["yes_no", "expected_rating", "query_likelihood", "qwen3", "monot5",
 
 
 def _built(name: str, *overrides: str) -> Any:
-    parts = checked_config("eval", compose("eval", [f"reranker={name}", *overrides]).config)
+    parts = compose("eval", [f"reranker={name}", *overrides]).parts
     return build(parts["reranker"], "reranker", benchmark=None)
 
 

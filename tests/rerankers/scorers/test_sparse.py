@@ -88,7 +88,7 @@ def test_the_fingerprint_is_of_the_query_weights_too(saved: str) -> None:
 @pytest.mark.slow
 def test_minilm_has_no_such_head() -> None:
     from rerankbench.config.build import build
-    from rerankbench.config.compose import checked_config, compose
+    from rerankbench.config.compose import compose
 
     config = compose("eval", ["reranker=sparse", "model=minilm", "model.device=cpu"]).config
     scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer

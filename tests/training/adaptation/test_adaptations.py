@@ -10,7 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rerankbench.config.build import build, check
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.options import conf_folder
 from rerankbench.errors import ConfigError
 from rerankbench.training.adaptation.bottleneck import Bottleneck

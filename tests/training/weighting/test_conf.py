@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.config.build import build, check
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.options import conf_folder, description
 from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.curriculum import Curriculum
