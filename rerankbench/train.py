@@ -33,6 +33,7 @@ from rerankbench.tracking.environment import environment
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
+from rerankbench.training.languages import composed as measured_compositions
 from rerankbench.training.recipe import Recipe
 from rerankbench.training.stages.stage import Training
 
@@ -119,7 +120,7 @@ def train(composed: Composed) -> Path | None:
             missing = {**sets.test.missing, **absent, **counted(engine)}
             metrics, rows = summarize(names, sets.test.qrels, first_stage, run, sets.test.threshold, seed, missing)
             metrics.update(beside(before, rows, names, seed))
-            if compositions := language_compositions(
+            if compositions := measured_compositions(
                 path, recipe.stages, sets.test, first_stage, documents, store, rows, seed
             ):
                 metrics["compositions"] = compositions

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench.config.check import class_attribute, find
 from rerankbench.config.compose import compose
 from rerankbench.config.options import conf_folder, description, groups
+from rerankbench.config.signature import parameters
+from rerankbench.config.targets import resolve
 
 STRATEGIES = {"Pairwise": "allpairs", "Setwise": "setwise_heapsort", "Listwise": "one_shot", "Groupwise": "groups"}
 """A strategy for each kind of scorer; those that answer other requests are asked pointwise."""
+
+MODEL = "model@reranker.scorer.model"
+PROMPTS = {
+    "first_token": "first",
+    "group_scores": "grouprank",
+    "query_likelihood": "query_likelihood",
+    "expected_rating": "expected_rating",
+}
 
 GIVEN = {
     "run_file": ["retriever.path=x"],
@@ -37,14 +46,21 @@ def test_every_option_composes(group: str, name: str, file: Path) -> None:
         group, name = "experiment", f"{group.partition('/')[2]}/{name}"
     overrides = [f"{group}={name}", *GIVEN.get(name, []), *GIVEN.get(f"{group}={name}", [])]
     if group.startswith("reranker/"):
-        overrides = ["reranker=identity" if name == "identity" else "reranker=oracle", "prompt=yes_no", *overrides]
+        overrides = ["reranker=identity" if name == "identity" else "reranker=oracle", *overrides]
     if group == "reranker/scorer":
-        answers = class_attribute(find(str(OmegaConf.load(file)["_target_"]), group), "answers") or ""
+        answers = getattr(resolve(str(OmegaConf.load(file)["_target_"]), group).answers, "__name__", "")  # type: ignore[attr-defined]
         overrides.append(f"reranker/strategy={STRATEGIES.get(answers, 'pointwise')}")
+        taken = parameters(resolve(str(OmegaConf.load(file)["_target_"]), group))
+        model = "http" if name == "rerank_endpoint" else "minilm"
+        overrides += [
+            f"{short}={option}"
+            for short, option in (("model", model), ("prompt", PROMPTS.get(name, "yes_no")))
+            if short in taken
+        ]
     command = "train" if group.startswith(("recipe", "experiment")) else "eval"
     composed = compose(command, overrides)
     assert composed.choices[group] == name
-    assert checked_config(command, composed.config)
+    assert composed.parts
 
 
 @pytest.mark.parametrize("file", sorted(conf_folder().rglob("*.yaml")), ids=lambda file: file.stem)
@@ -66,5 +82,5 @@ def test_a_size_may_set_values_and_the_command_line_still_wins() -> None:
 
 
 def test_a_reranker_may_bring_its_model_and_the_command_line_still_wins() -> None:
-    assert compose("eval", ["reranker=cross_encoder"]).choices["model"] == "ms_marco_minilm"
-    assert compose("eval", ["reranker=cross_encoder", "model=minilm"]).choices["model"] == "minilm"
+    assert compose("eval", ["reranker=cross_encoder"]).choices[MODEL] == "ms_marco_minilm"
+    assert compose("eval", ["reranker=cross_encoder", "model=minilm"]).choices[MODEL] == "minilm"

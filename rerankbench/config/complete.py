@@ -56,7 +56,7 @@ def share_stage_parts(config: DictConfig, folders: Sequence[Path]) -> None:
     A part of which a stage sets some keys only is the recipe's with those keys changed.
     """
     recipe: Any = config.get("recipe")
-    stages = recipe.get("stages") if isinstance(recipe, DictConfig) else None
+    stages: Any = recipe.get("stages") if isinstance(recipe, DictConfig) else None
     for name in map(str, stages if isinstance(stages, DictConfig) else ()):
         stage = stages[name]
         taken = parameters(resolve(stage["_target_"], f"recipe.stages.{name}._target_", folders))

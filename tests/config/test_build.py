@@ -77,11 +77,10 @@ def test_aliases_in_a_trusted_folder_are_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match="neither in rerankbench nor"):
         check({"_target_": "alias_plugin.Honest"}, "x")
-    trust(tmp_path)
-    assert type(build(check({"_target_": "alias_plugin.Honest"}, "x"), "x")).__name__ == "Honest"
+    assert type(build(check({"_target_": "alias_plugin.Honest"}, "x", [tmp_path]), "x")).__name__ == "Honest"
     for name in ("run", "part", "Popen", "os", "swapped", "gone", "dressed"):
         with pytest.raises(ConfigError, match=r"x\._target_"):
-            build({"_target_": f"alias_plugin.{name}"}, "x")
+            check({"_target_": f"alias_plugin.{name}"}, "x", [tmp_path])
 
 
 def test_inner_nodes_are_built_first_and_lists_and_maps_are_walked() -> None:

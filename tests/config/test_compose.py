@@ -132,7 +132,7 @@ def test_a_folder_of_ones_own_adds_options_experiments_and_sizes(mine: Callable[
     # What an experiment sets goes before the primary configuration and before the options that it chose,
     assert (config.seed, config.name, config.retriever.k, config.reranker.depth) == (7, "paper", 5, 3)
     assert config.reranker.scorer.noise == 0.5
-    assert checked_config("eval", config)["reranker"]["scorer"]["seed"] == 7
+    assert composed.parts["reranker"]["scorer"]["seed"] == 7
     # a size before an experiment, and the command line before all of them.
     sized = compose("eval", ["size=tiny", "experiment=paper"], [folder]).config
     assert (sized.seed, sized.benchmark.queries, sized.reranker.depth) == (7, 2, 2)

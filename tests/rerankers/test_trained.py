@@ -109,8 +109,8 @@ keep: 10
 depth: 50
 """
     (tmp_path / "mine" / "reranker" / "onto_trained.yaml").write_text(option)
-    config = compose("eval", ["reranker=onto_trained"], [tmp_path / "mine"]).config
-    found = build(checked_config("eval", config)["reranker"], "reranker")
+    parts = compose("eval", ["reranker=onto_trained"], [tmp_path / "mine"]).parts
+    found = build(parts["reranker"], "reranker")
     assert isinstance(found, Cascade) and found.second.scorer.model.path == str(run / "checkpoint")
 
 

@@ -19,7 +19,7 @@ RECIPES = sorted(file.stem for file in (ROOT / "conf" / "recipe").glob("*.yaml")
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_an_override_of_a_short_name_reaches_every_stage(recipe: str) -> None:
     composed = compose("train", [f"recipe={recipe}", "recipe.loop.learning_rate=0.125"])
-    built: Recipe = build(checked_config("train", composed.config)["recipe"], "recipe")
+    built: Recipe = build(composed.parts["recipe"], "recipe")
     stages = [stage for stage in built.stages if isinstance(stage, Supervised)]
     assert stages
     assert all(stage.loop.learning_rate == 0.125 for stage in stages)

@@ -89,7 +89,7 @@ def test_smollm2_runs() -> None:
     from rerankbench.config.build import build
     from rerankbench.config.compose import compose
 
-    config = compose("eval", ["reranker=e2rank", "model.device=cpu"]).config
-    scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer
+    parts = compose("eval", ["reranker=e2rank", "model.device=cpu"]).parts
+    scorer = build(parts["reranker"], "reranker").scorer
     (order,) = scorer.answer([_request("red cats", TEXTS)])
     assert sorted(order) == list(range(len(TEXTS)))

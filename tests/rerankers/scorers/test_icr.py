@@ -153,8 +153,8 @@ def test_smollm2_finds_the_answer() -> None:
     from rerankbench.config.build import build
     from rerankbench.config.compose import compose
 
-    config = compose("eval", ["reranker=icr", "model.dtype=float32", "model.device=cpu"]).config
-    scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer
+    parts = compose("eval", ["reranker=icr", "model.dtype=float32", "model.device=cpu"]).parts
+    scorer = build(parts["reranker"], "reranker").scorer
     texts = ["The cat sat on the mat.", "Paris is the capital of France.", "Stock markets fell.", "Bananas are yellow."]
     assert scorer.answer([_request("What is the capital of France?", texts)])[0][0] == 1
     zeros = _scores(scorer, "N/A", texts)

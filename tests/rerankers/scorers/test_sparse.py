@@ -90,7 +90,7 @@ def test_minilm_has_no_such_head() -> None:
     from rerankbench.config.build import build
     from rerankbench.config.compose import compose
 
-    config = compose("eval", ["reranker=sparse", "model=minilm", "model.device=cpu"]).config
-    scorer = build(checked_config("eval", config)["reranker"], "reranker").scorer
+    parts = compose("eval", ["reranker=sparse", "model=minilm", "model.device=cpu"]).parts
+    scorer = build(parts["reranker"], "reranker").scorer
     with pytest.raises(ConfigError, match="no trained masked language model head"):
         scorer.answer(requests(5, 2))

@@ -1,0 +1,52 @@
+"""A scorer answers requests: what the engine may ask of it, with what most scorers do by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request
+from rerankbench.usage import Usage
+
+Record = Callable[[Request, str | None, Any], None]
+"""Takes a request, the prompt that it became, and the raw answer, to be kept for a person to read."""
+
+
+class Scorer:
+    """Answers batches of requests from any mixture of queries, in the order given.
+
+    answers: the kind of request. reads: what of a request an answer depends on, of `text`, `pictures`, `instruction`,
+    `ids`, `first_stage` (ranks and scores) and `metadata.NAME`; the store keys answers by it. chunk: requests that are
+    answered between two savings. usage: what answering cost so far.
+    """
+
+    answers: ClassVar[Any]
+    reads: ClassVar[frozenset[str]] = frozenset({"text"})
+    chunk: ClassVar[int] = 512
+    usage: Usage
+    record: Record | None = None
+
+    def answer(self, requests: Sequence[Any]) -> Sequence[Answer | Failure | Repaired]:
+        """One answer for each request, in the same order."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str | None:
+        """A hash of all that an answer depends on besides what it `reads`; None: answers are not stored."""
+        return None
+
+    def prepare(self, requests: Sequence[Any]) -> None:
+        """Told of all requests of a round, chunk by chunk, also of those that the store answers.
+
+        A scorer that remembers what it computed assigns batches here, so that a vector's last bits are the same in a
+        run that goes on after a crash and in an undisturbed one.
+        """
+
+    def tokens(self, request: Any) -> int | None:
+        """What the request will cost at most, prompt and answer; None where that is not known beforehand."""
+        return None
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """The models that it asks, for the record of the run."""
+        model = getattr(self, "model", None)
+        return [] if model is None else [model]
