@@ -34,7 +34,7 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     if not hasattr(scorer, "filled"):
         raise ConfigError("reranker", "has no prompt to show; try reranker=yes_no, or prompt=setwise")
 
-    from rerankbench.evaluate import fetch
+    from rerankbench.retrievers.first_stage import fetch
     from rerankbench.store import Store
 
     retriever = build(parts["retriever"], "retriever")
