@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +33,12 @@ class Clock:
         return {name: round(s, 3) for name, s in {**self.seconds, "total": perf_counter() - self._began}.items()}
 
 
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
+def peak_memory_mb() -> float | None:
+    """The largest resident set of this process so far, in MiB; None on Windows, which does not count it."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +26,9 @@ from rerankbench.evaluation.measures import strictly_decreasing
 from rerankbench.store import write_atomically
 from rerankbench.tracking.config_record import config_hash, differing_keys
 from rerankbench.types import Run
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA = 1
 log = logging.getLogger("rerankbench")
@@ -53,7 +54,7 @@ class RunFolder:
         self.config = dict(config)
         self.force = force
         self.finished = False
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._handler: logging.Handler | None = None
 
     def __enter__(self) -> RunFolder:
@@ -141,7 +142,7 @@ class RunFolder:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -224,17 +225,19 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> FileLock:
     """An exclusive lock, which ends with the process however that ends."""
-    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    from filelock import FileLock, Timeout
+
+    (path / ".lock").touch()
+    lock = FileLock(path / ".lock", timeout=0, fallback_to_soft=False)  # a soft lock would outlive a killed process
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        lock.acquire()
+    except Timeout:
         raise ConfigError("run_dir", f"{path} is in use by another process") from None
     except OSError as error:  # some network file systems have no locks
         log.warning("%s: cannot be locked (%s); let no other process write there", path, error.strerror)
-    return handle
+    return lock
 
 
 def _word(text: str) -> str:
