@@ -74,7 +74,7 @@ def apply(override: Override, config: DictConfig, valid: set[str]) -> None:
     around, _, name = place.rpartition(".")
     try:
         parent = OmegaConf.select(config, around, throw_on_missing=False) if around else config
-        known = isinstance(parent, DictConfig) and (name in parent or _free(config, around))
+        known = isinstance(parent, DictConfig) and (name in list(parent) or _free(config, around))
         if not known and not is_stage_part(place):
             raise ConfigError(place, f"unknown key; {nearest(place, valid)}")
         if override.deletes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Sequence
 
 
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
+def peak_memory_mb() -> float | None:
+    """The largest resident set of this process so far, in MiB; None on Windows, which does not count it."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

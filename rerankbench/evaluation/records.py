@@ -191,7 +191,7 @@ class Cost:
     repairs: Mapping[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     query_seconds: Mapping[str, float] = field(default_factory=dict)
-    peak_memory_mb: float = 0.0
+    peak_memory_mb: float | None = None
     peak_cuda_memory_mb: float | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -249,9 +248,10 @@ def _locked(uri: str) -> Iterator[None]:
     if file is None:
         yield
         return
+    from filelock import FileLock
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f"{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(file.with_name(f"{file.name}.lock"), fallback_to_soft=False):
         yield
 
 

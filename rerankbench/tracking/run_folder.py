@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,6 +27,9 @@ from rerankbench.evaluation.records import Metrics, QueryValues
 from rerankbench.store import write_atomically
 from rerankbench.tracking.config_record import differing_keys
 from rerankbench.types import Run
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA = 1
 log = logging.getLogger("rerankbench")
@@ -67,7 +68,7 @@ class RunFolder:
         self.force = force
         self.finished = False
         self._new = False
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> RunFolder:
         _refuse_foreign(self.path)
@@ -172,7 +173,7 @@ class RunFolder:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -258,17 +259,19 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> FileLock:
     """An exclusive lock, which ends with the process however that ends."""
-    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    from filelock import FileLock, Timeout
+
+    (path / ".lock").touch()
+    lock = FileLock(path / ".lock", timeout=0, fallback_to_soft=False)  # a soft lock would outlive a killed process
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        lock.acquire()
+    except Timeout:
         raise ConfigError("run_dir", f"{path} is in use by another process") from None
     except OSError as error:  # some network file systems have no locks
         log.warning("%s: cannot be locked (%s); let no other process write there", path, error.strerror)
-    return handle
+    return lock
 
 
 def _word(text: str) -> str:

@@ -196,12 +196,11 @@ def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: 
 
 
 def test_a_folder_in_use_is_refused(tiny: Path) -> None:
-    import fcntl
+    from filelock import FileLock
 
     folder = tiny.parent / "out"
     folder.mkdir()
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):
         done = _eval(tiny, "reranker=oracle")
     assert done.returncode == 2
     assert "run_dir: " in done.stderr

@@ -87,7 +87,7 @@ def test_documents_are_cut_to_the_context(server: ToyServer) -> None:
     ask(scorer, [("cat", "word " * 90), ("cat", "short")])
     assert server.bodies()[0]["documents"] == [("word " * 21).strip(), "short"]
     assert scorer.usage.truncated_inputs == 1
-    with pytest.raises(ConfigError, match=r"model\.context"):
+    with pytest.raises(ConfigError, match=r"context: 30 tokens"):
         ask(scorer, [("cat " * 30, "word " * 90)])
 
 
