@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,7 +13,7 @@ from typing import Any
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.config.build import build
 from rerankbench.config.compose import Composed
-from rerankbench.errors import ConfigError, UserError
+from rerankbench.errors import ConfigError
 from rerankbench.evaluate import cost, counted, provenance, retrieve
 from rerankbench.evaluation.cost import Clock
 from rerankbench.evaluation.measures import check_names
@@ -33,9 +31,9 @@ from rerankbench.tracking.environment import environment
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
-from rerankbench.training.languages import composed as measured_compositions
 from rerankbench.training.recipe import Recipe
-from rerankbench.training.stages.stage import Training
+from rerankbench.training.run import remove_stages, stage_figures, train_stages, trainable_scorer
+from rerankbench.training.stages.stage import TrainedRun
 
 log = logging.getLogger("rerankbench")
 
@@ -48,8 +46,6 @@ def train(composed: Composed) -> Path | None:
     """
     parts, choices, config = composed.parts, composed.choices, composed.config.copy()
     names, seed = parts["measures"]["names"], parts["seed"]
-    from transformers import set_seed
-
     check_names(names)
     tracking = build(parts["tracking"], "tracking")
     retriever = build(parts["retriever"], "retriever")
@@ -63,53 +59,33 @@ def train(composed: Composed) -> Path | None:
     clock = Clock()
     with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
         sets = load_sets(parts["benchmark"], recipe, seed)
-    reranker = trainable(build(parts["reranker"], "reranker", benchmark=sets.test, folders=composed.folders))
-    for stage in recipe.stages:
-        stage.check(trainee_class(reranker.scorer))
+    reranker = build(parts["reranker"], "reranker", benchmark=sets.test, folders=composed.folders)
+    scorer = trainable_scorer(reranker, recipe)
 
     with _folder(path, resolved(config), parts["force"], first) as folder:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
             if first:
-                _remove_stages(path)
+                remove_stages(path)
                 tracking.log(path)  # in case it was killed before it was there
             return path if first else None
         store = Store(Path(parts["store"]["dir"]))
         history = History(path / "history.jsonl")
         if first and not parts["resume"]:
-            _remove_stages(path)
-        sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
+            remove_stages(path)
+        data = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
         first_stage, documents, absent = retrieve(sets.test, retriever, store, clock, choices["retriever"])
-        log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(dev))
+        log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(data.dev))
         before = untrained(reranker, sets.test, first_stage, documents, store, names) if first else None
 
-        set_seed(seed)  # what is new in the network is drawn from it
-        training = Training(
-            trainee=trainee_class(reranker.scorer)(reranker.scorer),
-            sources=sources,
-            dev=dev,
-            dev_qrels=sets.dev.qrels if sets.dev is not None else {},
-            kept=kept,
-            held_out=sets.held_out,
-            store=store,
-            folder=path,
-            seed=seed,
-            device=_device(reranker.scorer),
-            bf16="bfloat16" in str(reranker.scorer.model.torch_dtype),  # type: ignore[union-attr]
-            record=history.append,
-            forget=history.truncate if first else lambda stage, step: None,
-            writes=first,
-        )
-        if hasattr(training.trainee, "fit"):
-            training.trainee.fit(iter(sets.test.corpus))
         with clock.phase("train", f"training by {choices['recipe']}"), profiled(
             path / "profile.txt" if parts["profile"] and first else None
         ):  # fmt: skip
-            for number, stage in enumerate(recipe.stages):
-                stage.run(training, number)
+            result = train_stages(
+                recipe, scorer, data, store, path, seed, history.append, history.truncate, is_main_process=first
+            )
         if not first:
             return None
-        _save(training, path / "checkpoint")
         draw(history, path / "curves.png")
 
         best = trained(str(path), folders=composed.folders)
@@ -120,15 +96,13 @@ def train(composed: Composed) -> Path | None:
             missing = {**sets.test.missing, **absent, **counted(engine)}
             metrics, rows = summarize(names, sets.test.qrels, first_stage, run, sets.test.threshold, seed, missing)
             metrics.update(beside(before, rows, names, seed))
-            if compositions := measured_compositions(
-                path, recipe.stages, sets.test, first_stage, documents, store, rows, seed
-            ):
-                metrics["compositions"] = compositions
+            trained_run = TrainedRun(path, recipe.stages, sets.test, first_stage, documents, store, rows, seed)
+            metrics.update(stage_figures(trained_run))
             metrics["training"] = {
-                **training.summary[-1],
+                **result.summaries[-1],
                 "dev_measure": "ndcg@10",
-                "stages": training.summary,
-                "counts": training.counts,
+                "stages": result.summaries,
+                "counts": result.counts,
             }
         store.close()
 
@@ -137,22 +111,9 @@ def train(composed: Composed) -> Path | None:
         folder.write_json("environment.json", {**environment(), **provenance(sets.test, sets.split, engine, choices)})
         folder.write_json("cost.json", cost(clock, engine, first_stage, best.depth))
         folder.write_json("metrics.json", metrics)
-    _remove_stages(path)  # the best checkpoint is kept; the way there is in the history
+    remove_stages(path)  # the best checkpoint is kept; the way there is in the history
     tracking.log(path)
     return path
-
-
-def trainable(reranker: Any) -> Reranker:
-    """The reranker, if it has one scorer with a network that can be trained."""
-    if not isinstance(reranker, Reranker) or not hasattr(reranker.scorer, "trainee"):
-        raise ConfigError("reranker", "has no single network that a recipe could train; try reranker=bi_encoder")
-    return reranker
-
-
-def trainee_class(scorer: Any) -> Any:
-    """The kind of Trainee that trains the scorer's network."""
-    module, _, name = scorer.trainee.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def untrained(
@@ -182,33 +143,6 @@ def beside(before: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str],
     return {"untrained": found}
 
 
-def _save(training: Training, folder: Path) -> None:
-    """The checkpoint, whole or not at all."""
-    from safetensors import SafetensorError
-
-    building = folder.with_name(".checkpoint")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        building.mkdir(parents=True)
-        training.trainee.save(building)
-        for added in sorted(training.folder.glob("stages/*/added")):
-            shutil.copytree(added, building, dirs_exist_ok=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise UserError(f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
-
-
-def _remove_stages(path: Path) -> None:
-    """Remove the checkpoints of the stages; renamed first, so that a kill leaves none that looks whole."""
-    stages, old = path / "stages", path / ".stages"
-    shutil.rmtree(old, ignore_errors=True)
-    if stages.exists():
-        stages.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     """Whether this is the first process, and the run folder, which the first one chooses for all."""
     chosen = [path or default_run_dir(Path("runs"), name, datetime.now())]
@@ -221,17 +155,6 @@ def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     broadcast_object_list(chosen)
     return bool(state.is_main_process), chosen[0]
-
-
-def _device(scorer: Any) -> Any:
-    """Where this process trains: with several, each on a GPU of its own."""
-    import torch
-
-    device: torch.device = scorer.model.torch_device
-    if device.type == "cuda" and device.index:
-        way = f"CUDA_VISIBLE_DEVICES={device.index} model.device=auto"
-        raise ConfigError("model.device", f"training takes the first GPU it sees: set {way}")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
 class _Reader:
