@@ -15,7 +15,7 @@ from rerankbench.batching import token_batches
 from rerankbench.errors import UserError
 from rerankbench.models.adapters.bottleneck import base_of
 from rerankbench.models.encoders.encoder import Encoded, Encoder, Tokenizer
-from rerankbench.training.module import Tally
+from rerankbench.training.module import StepStatistics
 from rerankbench.training.sources import stable_seed
 
 _HELD_OUT = 64
@@ -84,7 +84,7 @@ def _parts(ids: Sequence[int], room: int) -> list[array[int]]:
 
 
 class MaskedLearner(torch.nn.Module):
-    """`forward(passages)` is the summed cross-entropy of their masked tokens; a Learner to the GroupTrainer."""
+    """`forward(passages)` is the summed cross-entropy of their masked tokens; a TrainingModule to the GroupTrainer."""
 
     weighting = weighting_module = None
 
@@ -92,7 +92,7 @@ class MaskedLearner(torch.nn.Module):
         super().__init__()
         self.network: torch.nn.Module = encoder.network
         self.encoder, self.batch_tokens = encoder, batch_tokens
-        self.progress, self.tally = 0.0, Tally()
+        self.progress, self.statistics = 0.0, StepStatistics()
         self._places: tuple[torch.Tensor, torch.Tensor] | None = None
         # The projection onto the vocabulary costs more than a small network: it is done for masked tokens only.
         encoder.network.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][self._places],))
@@ -103,8 +103,8 @@ class MaskedLearner(torch.nn.Module):
         total = torch.zeros((), device=self.encoder.network.device)
         for batch in token_batches(lengths, self.batch_tokens):
             total = total + self._loss([passages[i] for i in batch])
-            self.tally.padded += len(batch) * lengths[batch[0]]
-        self.tally.tokens += sum(lengths)
+            self.statistics.padded += len(batch) * lengths[batch[0]]
+        self.statistics.tokens += sum(lengths)
         if not bool(torch.isfinite(total)):
             raise UserError(
                 f"the loss of masked tokens is {float(total.detach())}; a lower learning_rate is the usual cure"
@@ -117,15 +117,15 @@ class MaskedLearner(torch.nn.Module):
 
     def mean_loss(self, passages: Sequence[Masked]) -> float | None:
         """Mean cross-entropy of the masked tokens as the network stands; None for no passages."""
-        was, tally = self.network.training, self.tally
+        was, statistics = self.network.training, self.statistics
         self.network.eval()
-        self.tally = Tally()
+        self.statistics = StepStatistics()
         try:
             with torch.inference_mode():
                 return float(self(list(passages))) / self.count(list(passages)) if passages else None
         finally:
             self.network.train(was)
-            self.tally = tally
+            self.statistics = statistics
 
     def _loss(self, passages: list[Masked]) -> torch.Tensor:
         device = self.encoder.network.device

@@ -20,7 +20,7 @@ from rerankbench.errors import UserError
 from rerankbench.training.adaptation.adaptation import Adaptation
 from rerankbench.training.groups import Group, Groups
 from rerankbench.training.loop import Loop
-from rerankbench.training.module import Learner, Tally
+from rerankbench.training.module import StepStatistics, TrainingModule
 
 log = logging.getLogger("rerankbench")
 
@@ -109,11 +109,11 @@ def arguments(folder: Path, loop: Loop, groups: int, seed: int, device: torch.de
 
 
 class GroupTrainer(Trainer):  # type: ignore[misc]
-    """Trains a Learner. dev: ranks the dev queries and returns their measure, or None. record: takes each log line."""
+    """Trains a TrainingModule. dev: ranks the dev queries, returns their measure, or None. record: takes each line."""
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainingModule,
         groups: Groups,
         options: TrainingArguments,
         adaptation: Adaptation | None,
@@ -164,7 +164,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
             ]
             optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=rate)
         if self.learner.weighting_module is not None:
-            own = getattr(self.learner.weighting, "learning_rate", rate)
+            own = (self.learner.weighting and self.learner.weighting.learning_rate) or rate
             parameters = list(self.learner.weighting_module.parameters())
             optimizer.add_param_group({"params": parameters, "lr": own, "weight_decay": 0.0})
         self.optimizer = optimizer
@@ -173,7 +173,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The parts of a step, and what their summed losses are to be divided by, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = torch.tensor(sum(self.learner.count(part["groups"]) for part in samples), device=device)
+        count = torch.as_tensor(sum(self.learner.count(part["groups"]) for part in samples), device=device)
         return samples, self.accelerator.reduce(count, "sum").clamp(min=1.0)
 
     def compute_loss(
@@ -181,7 +181,7 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """The step's mean loss; processes are averaged afterwards, hence times their number."""
         self.learner.progress = self.state.global_step / max(1, self.state.max_steps)
-        loss = model(inputs["groups"]) * (self.accelerator.num_processes / num_items_in_batch)
+        loss = (model(inputs["groups"]) * (self.accelerator.num_processes / num_items_in_batch)).sum()
         if not bool(torch.isfinite(loss)):
             ids = ", ".join(group.query.id for group in inputs["groups"][:8])
             raise UserError(
@@ -192,15 +192,15 @@ class GroupTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the tally of the steps since the last line, and hand the line on."""
+        """Add the statistics of the steps since the last line, and hand the line on."""
         if "loss" in logs:
-            tally, seconds = self.learner.tally, max(time.perf_counter() - self.since, 1e-9)
+            statistics, seconds = self.learner.statistics, max(time.perf_counter() - self.since, 1e-9)
             rate = self.args.world_size / seconds  # the other processes read about as much as this one
-            rates = {"tokens_per_second": tally.tokens * rate, "pairs_per_second": tally.pairs * rate}
-            padding = {"padding_share": 1 - tally.tokens / max(tally.padded, 1)}
+            rates = {"tokens_per_second": statistics.tokens * rate, "pairs_per_second": statistics.pairs * rate}
+            padding = {"padding_share": 1 - statistics.tokens / max(statistics.padded, 1)}
             own = self.adaptation.report() if self.adaptation is not None else {}
-            logs = {**logs, **rates, **padding, **tally.means(), **own}
-            self.learner.tally, self.since = Tally(), time.perf_counter()
+            logs = {**logs, **rates, **padding, **statistics.means(), **own}
+            self.learner.statistics, self.since = StepStatistics(), time.perf_counter()
         elif DEV not in logs:
             return  # the Trainer's own summary at the end
         entry = {**logs, "step": self.state.global_step, "epoch": round(self.state.epoch or 0.0, 4)}
@@ -283,7 +283,7 @@ def _plain(optimizer: Any) -> Any:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-def load_weights(learner: Learner, adaptation: Adaptation | None, checkpoint: Path) -> None:
+def load_weights(learner: TrainingModule, adaptation: Adaptation | None, checkpoint: Path) -> None:
     """Network, weighting and adaptation as a checkpoint has them."""
     if adaptation is not None and (checkpoint / ADAPTATION).exists():
         adaptation.load_state(torch.load(checkpoint / ADAPTATION, weights_only=True))

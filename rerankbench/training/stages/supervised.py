@@ -52,7 +52,7 @@ class Supervised:
         import torch
         from transformers import set_seed
 
-        from rerankbench.training.module import Learner
+        from rerankbench.training.module import TrainingModule
         from rerankbench.training.trainer import DEV, GroupTrainer, arguments, last_checkpoint, load_weights, step_of
 
         began = time.perf_counter()
@@ -72,9 +72,9 @@ class Supervised:
             adaptation.apply(training.trainee.network, training.seed)
         bf16 = self.loop.in_bf16(training.bf16)
         budget = self.loop.tokens_at_once(training.device.type)
-        learner = Learner(
-            training.trainee, self.loss, self.weighting, self.groups.in_batch, budget, self.loop.recompute
-        )
+        scorer: Any = training.trainee
+        weighting = self.weighting.begin() if self.weighting is not None else None
+        learner = TrainingModule(scorer, self.loss, weighting, self.groups.in_batch, budget, self.loop.recompute)
         options = arguments(folder, self.loop, len(groups), training.seed + number, training.device, bf16)
 
         def measured(groups: Sequence[Group], qrels: Qrels) -> float:
