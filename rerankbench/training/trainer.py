@@ -261,17 +261,16 @@ class GroupTrainer(StageTrainerMixin, Trainer):  # type: ignore[misc]
         if made := getattr(self, "optimizer", None):
             return cast(torch.optim.Optimizer, made)
         optimizer = super().create_optimizer(model)
-        weighting = self.module.weighting
-        if weighting is not None and weighting.module is not None:
-            rate = weighting.learning_rate or self.args.learning_rate
-            parameters = list(weighting.module.parameters())
+        if self.module.weighting_module is not None:
+            rate = self.module.weighting.learning_rate or self.args.learning_rate
+            parameters = list(self.module.weighting_module.parameters())
             optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
         return optimizer
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The parts of a step, and what their summed losses are divided by, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        count = torch.tensor(sum(self.module.count(part["groups"]) for part in samples), device=device)
+        count = torch.as_tensor(sum(self.module.count(part["groups"]) for part in samples), device=device)
         return samples, self.accelerator.reduce(count, "sum").clamp(min=1.0)
 
     def compute_loss(
@@ -279,7 +278,7 @@ class GroupTrainer(StageTrainerMixin, Trainer):  # type: ignore[misc]
     ) -> Any:
         """The step's mean loss; processes are averaged afterwards, hence times their number."""
         self.module.progress = self.state.global_step / max(1, self.state.max_steps)
-        loss = model(inputs["groups"]) * (self.accelerator.num_processes / num_items_in_batch)
+        loss = (model(inputs["groups"]) * (self.accelerator.num_processes / num_items_in_batch)).sum()
         names = [row.query.id for row in inputs["groups"] if isinstance(row, Group)]
         shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         self.require_finite(loss, f", on the queries {shown}" if names else "")
