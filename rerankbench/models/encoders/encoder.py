@@ -187,7 +187,8 @@ def load_encoder(model: Model, auto_class: str, usage: Usage, **arguments: Any) 
         **arguments,
     )
     if adapters := model.applied_adapters():
-        from rerankbench.models.adapters.difference import applied
+        from rerankbench.models.adapters.difference import apply_differences
 
-        report["missing_keys"] = set(report["missing_keys"]) - set(applied(network, adapters).head)
+        applied = apply_differences(network, adapters, key_of(model, "adapters"))
+        report["missing_keys"] = set(report["missing_keys"]) - applied.head
     return Encoder(network.to(model.torch_device).eval(), tokenizer, model, usage), report
