@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Model:
     """A network by name; nothing is loaded before it is needed.
 
-    path: a folder, a hub id, or a run folder with a `checkpoint/`; it takes precedence over `wheel`. revision: of a hub id.
+    path: a folder, a hub id, or a run folder with a `checkpoint/`; it precedes `wheel`. revision: of a hub id.
     dtype: `auto` is bfloat16 on CUDA and on CPUs with bf16 matrix instructions, else float32. device: `auto` is CUDA
     where there is one. max_length: tokens an input may have; null asks the checkpoint. batch_tokens: padded tokens in
     a batch; null chooses by device (small batches stay in a CPU's cache, large ones fill a GPU). adapters: folders of

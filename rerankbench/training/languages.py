@@ -13,6 +13,7 @@ from rerankbench.evaluation.measures import per_query
 from rerankbench.evaluation.significance import paired
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.trained import trained
+from rerankbench.training.adaptation.adaptation import Adaptation
 
 if TYPE_CHECKING:
     from rerankbench.training.stages.stage import TrainedRun
@@ -22,7 +23,7 @@ log = logging.getLogger("rerankbench")
 Adapters = list[str | list[str]]
 
 
-def with_stage_adapters(adaptation: Any, stages: Path) -> Any:
+def with_stage_adapters(adaptation: Adaptation, stages: Path) -> Adaptation:
     """The adaptation with each base adapter that names an earlier language stage replaced by that stage's module.
 
     stages: the folder of the run's stages.
@@ -31,7 +32,8 @@ def with_stage_adapters(adaptation: Any, stages: Path) -> Any:
     modules = {name: stages / name / "added" / "languages" / name for name in named}
     if not any(module.is_dir() for module in modules.values()):
         return adaptation
-    resolved = replace(adaptation, base_adapters=[str(m) if m.is_dir() else name for name, m in modules.items()])
+    base = [str(module) if module.is_dir() else name for name, module in modules.items()]
+    resolved: Adaptation = replace(adaptation, base_adapters=base)  # type: ignore[type-var]
     tell_place(resolved, key_of(adaptation, ""))
     return resolved
 

@@ -42,6 +42,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError("stages", "names no stage; nothing would be trained")
-        for name in self.stages:
+        for number, (name, stage) in enumerate(self.stages.items()):
             if not re.fullmatch(r"\w[\w-]*", str(name)):
                 raise ConfigError("stages", f"{name!r} names a folder: letters, digits, - and _ only")
+            later = [*self.stages][number:]
+            for base in getattr(stage.adaptation, "base_adapters", ()):
+                if base in later:
+                    raise ConfigError(f"stages.{name}.adaptation.base_adapters", f"{base!r} is no earlier stage")
+            if stage.changes_network and stage.adaptation and not stage.adaptation.merges and len(later) > 1:
+                problem = f"leaves adapters in the network, which {later[1]} cannot train; make it the last stage"
+                raise ConfigError(f"stages.{name}.adaptation", problem)

@@ -115,9 +115,7 @@ class _Schedule:
 class SampledGroups:
     """Groups of several training sets, an epoch in shuffled order."""
 
-    def __init__(
-        self, options: GroupOptions, schedules: Sequence[_Schedule], seed: int, counts: Counter[str]
-    ) -> None:
+    def __init__(self, options: GroupOptions, schedules: Sequence[_Schedule], seed: int, counts: Counter[str]) -> None:
         self.options = options
         self._schedules = [schedule for schedule in schedules if schedule.specs]
         self._seed = seed

@@ -58,7 +58,7 @@ class TeacherFile:
     def scores(
         self, sources: Sequence[PreparedSource], store: Store, folder: Path, counts: Counter[str]
     ) -> list[Scores]:
-        """The scores of the training queries. Raises DataError for a bad line, ConfigError where it scores none of them."""
+        """The scores of the training queries. DataError for a bad line, ConfigError where it has none of them."""
         path = Path(self.path).expanduser()
         if not path.is_file():
             raise ConfigError(key_of(self, "path"), f"no such file: {path}")

@@ -130,6 +130,7 @@ class StageTrainerMixin:
     full disk in one line, and save and load network and adaptation.
     """
 
+    module: torch.nn.Module
     args: Any
     state: Any
     control: Any
@@ -216,7 +217,7 @@ class StageTrainerMixin:
             shutil.rmtree(partial, ignore_errors=True)  # it would keep the disk full
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"the checkpoint cannot be written to {self.args.output_dir} ({reason});"
-                            " earlier ones are kept: free some space and run the same command again") from error  # fmt: skip
+                            " earlier ones are kept: free some and run the same command again") from error  # fmt: skip
         if (passed := self._unimproved(self.state)) is not None:
             log.info("no better dev measure for %d evaluations: stopping early", passed)
             self.control.should_training_stop = True
@@ -241,6 +242,8 @@ class StageTrainerMixin:
 
 class GroupTrainer(StageTrainerMixin, Trainer):  # type: ignore[misc]
     """Trains a TrainingModule on groups."""
+
+    module: TrainingModule
 
     def __init__(self, module: TrainingModule, groups: Groups, options: TrainingArguments, hooks: StageHooks) -> None:
         super().__init__(

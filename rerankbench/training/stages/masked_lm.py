@@ -128,7 +128,7 @@ class _LanguageModule(PreparedStage):
         """Measure the held-out passages, then make the encoder what it was, to the bit."""
         import torch
 
-        from rerankbench.models.adapters.bottleneck import clear
+        from rerankbench.models.adapters.bottleneck import remove_adapters
 
         module: Any = self.trainer.module
         after, before = module.mean_loss(self.unseen), self.figures["held_out_loss_before"]
@@ -136,7 +136,7 @@ class _LanguageModule(PreparedStage):
         if before is not None:
             log.info("%s: loss of masked tokens %.3f, before %.3f", self.figures["language"], after, before)
         super().finish()
-        clear(self.adaptation.network)
+        remove_adapters(self.adaptation.network)
         with torch.no_grad():
             for parameter, values in self.start.items():
                 parameter.copy_(values)

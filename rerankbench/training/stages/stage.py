@@ -109,7 +109,7 @@ class Stage(ABC):
     changes_network: ClassVar[bool] = True
     """Whether the network is another one afterwards; else a finished stage has nothing to load."""
 
-    def check(self, scorer: TrainableScorer) -> None:
+    def check(self, scorer: TrainableScorer) -> None:  # noqa: B027 (most can train any)
         """Raises ConfigError for a scorer whose network the stage cannot train."""
 
     @abstractmethod

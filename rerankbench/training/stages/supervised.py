@@ -71,9 +71,7 @@ class Supervised(Stage):
         options = arguments(context.folder / "stages" / name, loop, len(groups), seed, device, bf16)
         trainer = GroupTrainer(module, groups, options, self.hooks(adaptation, context, name, measure))
         left_out = len(groups) - len(trainer._get_train_sampler())
-        return PreparedStage(
-            trainer, measure, {"groups": len(groups), "groups_left_out_of_an_epoch": left_out}
-        )
+        return PreparedStage(trainer, measure, {"groups": len(groups), "groups_left_out_of_an_epoch": left_out})
 
 
 def mean_ndcg(groups: Sequence[Group], scores: Sequence[Sequence[float]], judged: Qrels | None = None) -> float:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rerankbench.training.trainees.neural import NeuralTrainee
 
 from rerankbench.config.build import build
 from rerankbench.config.compose import compose
@@ -14,7 +15,6 @@ from rerankbench.models.zoo.drmm import DRMM
 from rerankbench.models.zoo.knrm import KNRM
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.neural import Neural
-from rerankbench.training.trainees.neural import NeuralTrainee
 from rerankbench.types import Candidate, Document, Query
 from tests.models.toy_model import on_cpu, requests, save
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import pytest
 import torch
-
-from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
 from rerankbench.training.trainees.cross_encoder import pointwise_requests
+
+from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from tests.models.toy_model import on_cpu, save
 from tests.training.trainees.toy_groups import flat, groups, moved, outputs, scores
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee, pointwise_requests
 
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee, pointwise_requests
 from tests.models.toy_language_model import save_llama
 from tests.models.toy_model import on_cpu, save
 from tests.training.trainees.toy_groups import flat, groups, moved, scores

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from rerankbench.rerankers.scorers.late_interaction import LateInteraction
 from rerankbench.training.trainees.cross_encoder import pointwise_requests
 from rerankbench.training.trainees.late_interaction import LateInteractionTrainee
+
+from rerankbench.rerankers.scorers.late_interaction import LateInteraction
 from tests.models.toy_model import on_cpu, save
 from tests.training.trainees.toy_groups import flat, groups, moved, outputs, scores
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rerankbench.training.trainees.cross_encoder import pointwise_requests
+from rerankbench.training.trainees.neural import NeuralTrainee
 
 from rerankbench.models.zoo.drmm import DRMM
 from rerankbench.models.zoo.knrm import KNRM
 from rerankbench.models.zoo.network import Network
 from rerankbench.rerankers.scorers.neural import Neural
 from rerankbench.training.groups import Group
-from rerankbench.training.trainees.cross_encoder import pointwise_requests
-from rerankbench.training.trainees.neural import NeuralTrainee
 from rerankbench.types import Document, Query
 from tests.models.toy_model import on_cpu, save, texts
 from tests.models.zoo.toy_ranker import NETWORKS

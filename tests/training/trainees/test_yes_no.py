@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rerankbench.training.trainees.cross_encoder import pointwise_requests
+from rerankbench.training.trainees.yes_no import YesNoTrainee
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.scorers.yes_no import YesNo
-from rerankbench.training.trainees.cross_encoder import pointwise_requests
-from rerankbench.training.trainees.yes_no import YesNoTrainee
 from tests.models.toy_language_model import YES_NO, on_cpu, save_llama, save_t5
 from tests.training.trainees.toy_groups import flat, groups, moved, scores
 
