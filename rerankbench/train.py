@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from rerankbench.analyses.analysis import AnalysisContext
 from rerankbench.benchmarks.perturbations.perturbation import perturbed
 from rerankbench.config.build import build
 from rerankbench.config.compose import Composed
-from rerankbench.errors import ConfigError, UserError
+from rerankbench.errors import ConfigError
 from rerankbench.evaluate import Evaluation, configured_measures, named
-from rerankbench.evaluation.records import Composition, StageSummary, TrainingSummary
+from rerankbench.evaluation.records import StageSummary, TrainingSummary
 from rerankbench.evaluation.summary import compare
 from rerankbench.profiling import Clock, profiled
 from rerankbench.rerankers.engine import Engine
@@ -32,9 +30,9 @@ from rerankbench.tracking.curves import draw
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
-from rerankbench.training.languages import composed as measured_compositions
 from rerankbench.training.recipe import Recipe
-from rerankbench.training.stages.stage import Training
+from rerankbench.training.run import remove_stages, stage_figures, train_stages, trainable_scorer
+from rerankbench.training.stages.stage import TrainedRun
 
 log = logging.getLogger("rerankbench")
 
@@ -58,7 +56,7 @@ def train(composed: Composed) -> Path | None:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
             if is_main_process:
-                _remove_stages(path)
+                remove_stages(path)
                 tracking.log(path)  # in case the process was killed before it was logged
             return path if is_main_process else None
         clock, measures = Clock(), configured_measures(parts)
@@ -67,83 +65,46 @@ def train(composed: Composed) -> Path | None:
         with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
             sets = load_sets(parts["benchmark"], recipe, parts["seed"])
             test = perturbed(sets.test, build(parts["perturbation"], "perturbation"))
-        reranker = trainable(build(parts["reranker"], "reranker", benchmark=test, folders=composed.folders))
-        for stage in recipe.stages:
-            stage.check(trainee_class(reranker.scorer))
+        reranker = build(parts["reranker"], "reranker", benchmark=test, folders=composed.folders)
+        scorer = trainable_scorer(reranker, recipe)
 
         with folder.recording():
             if is_main_process and not parts["resume"]:
-                _remove_stages(path)
+                remove_stages(path)
             store = Store(Path(parts["store"]["dir"]))
-            sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
+            data = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
             candidates = retrieve(test, retriever, store, clock, choices["retriever"])
-            log.info("%s: %d test, %d dev queries", test.name, len(test.queries), len(dev))
+            log.info("%s: %d test, %d dev queries", test.name, len(test.queries), len(data.dev))
             evaluation = Evaluation(composed, folder, test, *candidates, measures, store, clock)
             untrained = measure_untrained(reranker, evaluation) if is_main_process else None
 
-            from transformers import set_seed
-
-            set_seed(parts["seed"])  # what is new in the network is drawn from it
             history = History(path / "history.jsonl")
-            training = Training(
-                trainee=trainee_class(reranker.scorer)(reranker.scorer),
-                sources=sources,
-                dev=dev,
-                dev_qrels=sets.dev.qrels if sets.dev is not None else {},
-                kept=kept,
-                held_out=sets.held_out,
-                store=store,
-                folder=path,
-                seed=parts["seed"],
-                device=_device(reranker.scorer),
-                bf16="bfloat16" in str(reranker.scorer.model.torch_dtype),  # type: ignore[union-attr]
-                record=history.append,
-                forget=history.truncate if is_main_process else lambda stage, step: None,
-                writes=is_main_process,
-            )
-            if hasattr(training.trainee, "fit"):
-                training.trainee.fit(iter(test.corpus))
             profile = path / "profile.txt" if parts["profile"] and is_main_process else None
             with clock.phase("train", f"training by {choices['recipe']}"), profiled(profile):
-                for number, stage in enumerate(recipe.stages):
-                    stage.run(training, number)
+                result = train_stages(
+                    recipe, scorer, data, store, path, parts["seed"], history.append, history.truncate, is_main_process
+                )
             if not is_main_process:
                 return None
-            _save(training, path / "checkpoint")
             draw(history, path / "curves.png")
 
             best = trained(str(path), folders=composed.folders)
             metrics, context = evaluation.rerank(best, f"the trained {choices['reranker']}")
             with clock.phase("measure", "comparing with the untrained reranker"):
-                rows = [asdict(values) for values in context.per_query]
-                compositions = measured_compositions(
-                    path, recipe.stages, test, context.first_stage, context.documents, store, rows, parts["seed"]
-                )
-            stages = [StageSummary.from_json(summary) for summary in training.summary]
-            metrics = replace(
-                metrics,
-                training=TrainingSummary(last=stages[-1], stages=stages, counts=training.counts),
-                compositions={name: Composition.from_json(one) for name, one in compositions.items()},
-                **compare_with_untrained(untrained, context),
-            )
+                comparison = compare_with_untrained(untrained, context)
+                trained_run = TrainedRun(
+                    path, recipe.stages, test, context.first_stage, context.documents, store, measures,
+                    context.per_query, parts["seed"],
+                )  # fmt: skip
+                figures = stage_figures(trained_run)
+            stages = [StageSummary.from_json(summary) for summary in result.summaries]
+            training = TrainingSummary(last=stages[-1], stages=stages, counts=result.counts)
+            metrics = replace(metrics, training=training, stage_figures=figures, **comparison)
             evaluation.record(metrics, context)
             store.close()
-    _remove_stages(path)  # the best checkpoint is kept; how it came about is in the history
+    remove_stages(path)  # the best checkpoint is kept; how it came about is in the history
     tracking.log(path)
     return path
-
-
-def trainable(reranker: Any) -> Reranker:
-    """The reranker, if it has one scorer with a network that can be trained."""
-    if not isinstance(reranker, Reranker) or not hasattr(reranker.scorer, "trainee"):
-        raise ConfigError("reranker", "has no single network that a recipe could train; try reranker=bi_encoder")
-    return reranker
-
-
-def trainee_class(scorer: Any) -> Any:
-    """The kind of Trainee that trains the scorer's network."""
-    module, _, name = scorer.trainee.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def measure_untrained(reranker: Reranker, evaluation: Evaluation) -> PerQuery | str:
@@ -170,33 +131,6 @@ def compare_with_untrained(untrained: PerQuery | str | None, context: AnalysisCo
     return {"untrained": found}
 
 
-def _save(training: Training, folder: Path) -> None:
-    """The checkpoint, whole or not at all."""
-    from safetensors import SafetensorError
-
-    building = folder.with_name(".checkpoint")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        building.mkdir(parents=True)
-        training.trainee.save(building)
-        for added in sorted(training.folder.glob("stages/*/added")):
-            shutil.copytree(added, building, dirs_exist_ok=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise UserError(f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
-
-
-def _remove_stages(path: Path) -> None:
-    """Remove the checkpoints of the stages; renamed first, so that a kill leaves none that looks whole."""
-    stages, old = path / "stages", path / ".stages"
-    shutil.rmtree(old, ignore_errors=True)
-    if stages.exists():
-        stages.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     """Whether this is the first process, and the run folder, which the first one chooses for all."""
     chosen = [path or default_run_dir(Path("runs"), name, datetime.now())]
@@ -209,17 +143,6 @@ def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     broadcast_object_list(chosen)
     return bool(state.is_main_process), chosen[0]
-
-
-def _device(scorer: Any) -> Any:
-    """Where this process trains: with several, each on a GPU of its own."""
-    import torch
-
-    device: torch.device = scorer.model.torch_device
-    if device.type == "cuda" and device.index:
-        way = f"CUDA_VISIBLE_DEVICES={device.index} model.device=auto"
-        raise ConfigError("model.device", f"training takes the first GPU it sees: set {way}")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
+
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.benchmarks.local import Local
 from rerankbench.config.build import build
@@ -25,7 +27,6 @@ from rerankbench.store import Store
 from rerankbench.training.groups import Group, batch_of
 from rerankbench.training.sources import Source, candidate_groups
 from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
 from rerankbench.types import Qrels, Run
 
 if TYPE_CHECKING:

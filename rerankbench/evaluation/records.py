@@ -62,11 +62,6 @@ class Composition:
     queries_with_constant_scores: int
     measures: Mapping[str, Comparison]
 
-    def to_json(self) -> dict[str, Any]:
-        """The record."""
-        measures = {name: row.to_json("zero_shot", "composed") for name, row in self.measures.items()}
-        return {**vars(self), "measures": measures}
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The record again."""
@@ -116,12 +111,16 @@ class TrainingSummary:
         return cls(last=StageSummary.from_json(last), stages=stages, counts=data.get("counts") or {}, **own)
 
 
+_METRICS_KEYS = {"schema", "queries", "measures", "judged@10", "missing", "untrained", "untrained_reason", "training"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """`metrics.json`. missing: counts of what was odd or left out.
 
-    untrained, untrained_reason, compositions, training: of a training only. untrained: the reranker before its training
-    compared with after it; None where it could not rank, for the reason.
+    untrained, untrained_reason, stage_figures, training: of a training only. untrained: the reranker before its
+    training compared with after it; None where it could not rank, for the reason. stage_figures: what stages add to the
+    record, by key.
     """
 
     FILE: ClassVar = "metrics.json"
@@ -133,7 +132,7 @@ class Metrics:
     missing: Mapping[str, int] = field(default_factory=dict)
     untrained: Mapping[str, Comparison] | None = None
     untrained_reason: str | None = None
-    compositions: Mapping[str, Composition] = field(default_factory=dict)
+    stage_figures: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingSummary | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -150,9 +149,12 @@ class Metrics:
             record.update(untrained=None, untrained_reason=self.untrained_reason)
         else:
             record["untrained"] = {name: row.to_json("untrained", None) for name, row in self.untrained.items()}
-        if self.compositions:
-            record["compositions"] = {name: one.to_json() for name, one in self.compositions.items()}
-        return {**record, "training": self.training.to_json()}
+        return {**record, **self.stage_figures, "training": self.training.to_json()}
+
+    @property
+    def compositions(self) -> dict[str, Composition]:
+        """The compositions that language stages measured, by name."""
+        return {n: Composition.from_json(one) for n, one in (self.stage_figures.get("compositions") or {}).items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -168,7 +170,7 @@ class Metrics:
             missing=data.get("missing", {}),
             untrained=untrained,
             untrained_reason=data.get("untrained_reason"),
-            compositions={n: Composition.from_json(one) for n, one in (data.get("compositions") or {}).items()},
+            stage_figures={key: value for key, value in data.items() if key not in _METRICS_KEYS},
             training=None if training is None else TrainingSummary.from_json(training),
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import load_average  # the folder of this script is on the path
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 
 from rerankbench.config.build import build
 from rerankbench.config.compose import compose
@@ -20,7 +21,6 @@ from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.sources import Source
 from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 
 
 def main() -> None:

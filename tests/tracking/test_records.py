@@ -7,7 +7,7 @@ import pytest
 from toy_run import COST, TRAINING, UNTRAINED
 
 from rerankbench.errors import DataError
-from rerankbench.evaluation.records import Comparison, Composition, Cost, Metrics, QueryValues
+from rerankbench.evaluation.records import Comparison, Cost, Metrics, QueryValues
 from rerankbench.tracking.records import AnalysisResult, Environment, Estimate, RunRecord
 from rerankbench.tracking.run_folder import RunFolder, read_json
 
@@ -56,11 +56,14 @@ def test_what_is_read_is_written_again_unchanged(name, request):
 def test_compositions_and_reasons_are_kept(trained):
     metrics = RunRecord.read(trained).metrics
     row = Comparison(0.1, 0.2, 0.1, [0.0, 0.2], 0.5, 0.4)
-    composition = Composition(adapters=["a", ["b", "c"]], queries_with_constant_scores=1, measures={"map": row})
-    changed = replace(metrics, untrained=None, untrained_reason="no head", compositions={"de": composition})
+    composition = {"adapters": ["a", ["b", "c"]], "queries_with_constant_scores": 1,
+                   "measures": {"map": row.to_json("zero_shot", "composed")}}  # fmt: skip
+    figures = {"compositions": {"de": composition}}
+    changed = replace(metrics, untrained=None, untrained_reason="no head", stage_figures=figures)
     data = json.loads(json.dumps(changed.to_json()))
     assert list(data)[-4:] == ["untrained", "untrained_reason", "compositions", "training"]
     assert data["compositions"]["de"]["measures"]["map"]["zero_shot"] == 0.1
+    assert changed.compositions["de"].measures == {"map": row}
     assert Metrics.from_json(data) == changed
 
 

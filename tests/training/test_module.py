@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
 from rerankbench.training.losses.contrastive import LocalizedContrastive
 from rerankbench.training.losses.pairwise import RankNet
 from rerankbench.training.module import Learner
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from tests.models.toy_model import on_cpu, save
 from tests.training.trainees.toy_groups import flat, groups, scores
 

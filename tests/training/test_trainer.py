@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from safetensors import SafetensorError
 
 from rerankbench.errors import UserError
@@ -25,7 +26,6 @@ from rerankbench.training.losses.loss import Loss
 from rerankbench.training.losses.pairwise import RankNet
 from rerankbench.training.losses.pointwise import BinaryCrossEntropy
 from rerankbench.training.module import Learner
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from rerankbench.training.trainer import EpochSampler, GroupTrainer, arguments, last_checkpoint
 from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.weighting import Weighting

@@ -36,5 +36,5 @@ def token_vectors(layer: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Te
 
     # Each token is looked up once, however often it occurs.
     distinct, places = torch.unique(ids, return_inverse=True)
-    found: torch.Tensor = layer(layer.trigrams[distinct])
-    return found[places] * mask.unsqueeze(-1)
+    vectors: torch.Tensor = layer(layer.trigrams[distinct])
+    return vectors[places] * mask.unsqueeze(-1)

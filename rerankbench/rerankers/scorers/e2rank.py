@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.encoders.embedder import Memory
+from rerankbench.models.encoders.embedder import EmbeddingCache
 from rerankbench.models.lm.causal import CausalLM
 from rerankbench.models.lm.language_model import Filled
 from rerankbench.rerankers.requests import Listwise, Request
@@ -44,15 +44,15 @@ class E2Rank(Prompted):
         queries = self._embed([prompt.ids for prompt in prompts], [prompt.cuts for prompt in prompts])
         scores = []
         for request, query in zip(requests, queries, strict=True):
-            documents = torch.stack([self._memory[c.document.text] for c in request.candidates])
+            documents = torch.stack([self._cache[c.document.text] for c in request.candidates])
             scores.append((documents * query).sum(1).tolist())  # unlike a product, the same for equal rows
-        self._memory.trim()
+        self._cache.trim()
         self.keep(requests, prompts, scores)
         return [sorted(range(len(own)), key=lambda i: -own[i]) for own in scores]
 
     def prepare(self, requests: Sequence[Listwise]) -> None:
         """See Scorer."""
-        self._memory.settle(c.document.text for request in requests for c in request.candidates)
+        self._cache.assign_batches(c.document.text for request in requests for c in request.candidates)
 
     def filled(self, request: Request) -> Filled:
         """The prompt with the documents that it shows."""
@@ -61,10 +61,10 @@ class E2Rank(Prompted):
         return super().filled(request)
 
     def _remember(self, texts: Sequence[str]) -> None:
-        for company in self._memory.absent(texts):
+        for company in self._cache.missing_batches(texts):
             inputs = [self._document(text) for text in company]
             for text, vector in zip(company, self._embed(inputs, [()] * len(company)), strict=True):
-                self._memory[text] = vector
+                self._cache[text] = vector
 
     def _document(self, text: str) -> tuple[int, ...]:
         """A document's ids, cut to fit, and the end token."""
@@ -97,5 +97,5 @@ class E2Rank(Prompted):
         return int(found)
 
     @functools.cached_property
-    def _memory(self) -> Memory:
-        return Memory(capacity=100_000)
+    def _cache(self) -> EmbeddingCache:
+        return EmbeddingCache(capacity=100_000)

@@ -14,6 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
+from rerankbench.training.trainees.neural import NeuralTrainee
 
 from rerankbench.benchmarks.local import Local
 from rerankbench.config.compose import compose
@@ -35,9 +38,6 @@ from rerankbench.training.loop import Loop
 from rerankbench.training.masked_tokens import MaskedLearner, Passages, masked_language_model
 from rerankbench.training.stages.masked_lm import MaskedLM
 from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
-from rerankbench.training.trainees.neural import NeuralTrainee
 from rerankbench.usage import Usage
 from tests.models import toy_model
 from tests.training.toy_collection import save_collection

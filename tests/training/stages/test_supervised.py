@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
+from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 
 from rerankbench.errors import ConfigError, UserError
 from rerankbench.training.groups import Group
 from rerankbench.training.losses.contrastive import LocalizedContrastive
 from rerankbench.training.sampling import GroupOptions
 from rerankbench.training.stages.supervised import Supervised, mean_ndcg
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from rerankbench.types import Document, Query
 
 
