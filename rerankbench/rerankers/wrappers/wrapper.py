@@ -32,7 +32,7 @@ class WrappedScorer(Scorer):
     def __init__(self, scorer: Scorer, wrapper: Wrapper) -> None:
         self.scorer = scorer
         self.usage = scorer.usage
-        self._wrapper = wrapper
+        self.wrapper = wrapper
 
     @property
     def answers(self) -> Any:
@@ -65,7 +65,7 @@ class WrappedScorer(Scorer):
     def fingerprint(self) -> str | None:
         """Of the inner scorer and the wrapper's options."""
         inner = self.scorer.fingerprint()
-        return inner and content_hash(type(self).__name__, inner, dataclasses.asdict(self._wrapper))
+        return inner and content_hash(type(self).__name__, inner, dataclasses.asdict(self.wrapper))
 
     def prepare(self, requests: Sequence[Any]) -> None:
         """As the inner scorer."""
