@@ -24,7 +24,7 @@ from rerankbench.types import Run
 def content_hash(*parts: Any) -> str:
     """A short hash (32 hex digits) of JSON-like values, the same in every process."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Store:
