@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from rerankbench.errors import ConfigError
+from rerankbench.models.endpoint.endpoint import Endpoint
 from rerankbench.models.lm.language_model import Filled, LanguageModel
 from rerankbench.models.model import Model
 from rerankbench.prompt import Prompt
@@ -30,7 +31,7 @@ class Prompted:
     `room` is what an answer may take; 0 where nothing is generated. `stop`: texts that end a generated answer.
     """
 
-    model: Model
+    model: Model | Endpoint
     prompt: Prompt
     usage: Usage = field(init=False, default_factory=Usage)
     transcript: Callable[[Request, str | None, Any], None] | None = field(init=False, default=None)
