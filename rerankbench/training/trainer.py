@@ -216,8 +216,8 @@ class StageTrainerMixin:
             partial = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             shutil.rmtree(partial, ignore_errors=True)  # it would keep the disk full
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"the checkpoint cannot be written to {self.args.output_dir} ({reason});"
-                            " earlier ones are kept: free some and run the same command again") from error  # fmt: skip
+            way = "earlier ones are kept: free some space and run the same command again"
+            raise UserError(f"the checkpoint cannot be written to {self.args.output_dir} ({reason}); {way}") from error
         if (passed := self._unimproved(self.state)) is not None:
             log.info("no better dev measure for %d evaluations: stopping early", passed)
             self.control.should_training_stop = True

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.compose import compose
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, tell_place
 from rerankbench.training.groups import Group, batch_of
 from rerankbench.training.negatives import Bottom, Judged, Mixed, Random, Sampler, TopK, Window
 from rerankbench.training.sampling import GroupOptions
@@ -126,9 +127,9 @@ def test_what_is_relevant_to_the_same_question_is_no_negative() -> None:
     asked = (a, replace(b, text="What is  a"), c)
     groups = built(GroupOptions(size=6), replace(material, benchmark=replace(material.benchmark, queries=asked)))
     for group in _epoch(groups, 0):
-        barred = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
-        assert not barred & set(_ids(group))
-        assert barred <= group.positives, "and in the batch neither"
+        excluded = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
+        assert not excluded & set(_ids(group))
+        assert excluded <= group.positives, "and in the batch neither"
 
 
 def test_another_process_draws_the_same() -> None:
@@ -265,8 +266,10 @@ def test_in_batch_groups_may_have_no_negative_of_their_own() -> None:
     ],
 )
 def test_nothing_to_learn_from_is_told_in_one_line(qrels: Qrels, sampler: Sampler, problem: str) -> None:
+    options = GroupOptions(negatives=sampler)
+    tell_place(options, "recipe.groups")
     with pytest.raises(ConfigError, match=r"^recipe\.groups: ") as told:
-        built(GroupOptions(negatives=sampler), source(qrels))
+        built(options, source(qrels))
     assert problem in str(told.value) and "\n" not in str(told.value)
 
 
@@ -276,13 +279,8 @@ def test_nothing_to_learn_from_is_told_in_one_line(qrels: Qrels, sampler: Sample
 )
 def test_wrong_options(options: dict[str, int], key: str) -> None:
     with pytest.raises(ConfigError) as told:
-        GroupOptions(**options)  # type: ignore[arg-type]
-    assert told.value.key == key
-
-
-def test_a_weight_below_zero_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must not be negative"):
-        source(THREE, weight=-1.0)
+        build(check({"_target_": GroupOptions, **options}, "groups"), "groups")
+    assert told.value.key == f"groups.{key}"
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "conf/recipe/groups").glob("*.yaml")))

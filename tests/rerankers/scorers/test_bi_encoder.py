@@ -113,14 +113,10 @@ def test_the_batch_does_not_change_scores_in_training(saved: str) -> None:
 
 def test_a_text_is_read_once_and_the_whole_batch_is_scored(saved: str) -> None:
     scorer, batch = _for_training(saved), groups(3, 5, 2)
-    documents = [document.text for group in batch for document in group.documents]
-    assert (
-        len(scorer.inputs(requests_of(batch)))
-        == len({group.query.text for group in batch}) + len(set(documents))
-        < 3 + 10
-    )
-    queries, vectors = scorer.embeddings(requests_of(batch), outputs(scorer, batch))
-    similarity = scorer.similarity([queries[0], queries[3], queries[8]], vectors)
+    texts = {group.query.text for group in batch} | {document.text for group in batch for document in group.documents}
+    assert len(scorer.inputs(requests_of(batch))) == len(texts) < 3 + 10
+    queries, documents = scorer.embeddings(requests_of(batch), outputs(scorer, batch))
+    similarity = scorer.similarity([queries[0], queries[3], queries[8]], documents)
     assert similarity.shape == (3, 10)
     rows = [similarity[0, :3], similarity[1, 3:8], similarity[2, 8:]]
     assert torch.cat(rows).tolist() == pytest.approx(flat(scores(scorer, batch)), abs=1e-5)

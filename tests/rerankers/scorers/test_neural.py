@@ -115,7 +115,7 @@ def test_every_reranker_is_built_with_the_defaults_of_its_network(name: str) -> 
     assert scorer.network == type(scorer.network)()
     assert set(parts["reranker"]["scorer"]["network"]) - {"_target_"} == {
         field.name for field in fields(scorer.network)
-    }  # type: ignore[arg-type]
+    }
     assert (scorer.max_document, reranker.passages.fold) == (200, "max")
     with pytest.raises(ConfigError, match=r"^reranker\.scorer\.max_query: must be at least 1"):
         compose("eval", [f"reranker={name}", "reranker.scorer.max_query=0"])
