@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from rerankbench.store import content_hash
 
 if TYPE_CHECKING:
     import torch
+
+_LOADING = threading.RLock()
+"""transformers changes torch's default number format, for all threads, while it loads a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,9 @@ class Model:
         from safetensors import SafetensorError
 
         try:
-            return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
+            with _LOADING:
+                source = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+                return load(self.location, **source, **arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ConfigError("model.path", f"cannot load {self.location!r}: {first}") from error

@@ -37,7 +37,7 @@ class Sampler:
         probabilities, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(-1) - probabilities
         inside = torch.where(before < self.sampling.top_p, probabilities, 0)
-        draws = torch.tensor([[self.streams[i].random()] for i in sequences], device=logits.device)
+        draws = logits.new_tensor([[self.streams[i].random()] for i in sequences])
         cumulative = inside.cumsum(-1)
         places = (cumulative <= draws * cumulative[:, -1:]).sum(-1, keepdim=True)
         last = (inside > 0).sum(-1, keepdim=True) - 1  # where rounding takes the draw past the end

@@ -14,7 +14,7 @@ from rerankbench.batching import packs
 from rerankbench.errors import ConfigError
 from rerankbench.models.lm import causal, prefix_cache
 from rerankbench.models.lm.causal import CausalLM
-from rerankbench.models.lm.language_model import EncodedPrompt
+from rerankbench.models.lm.language_model import EncodedPrompt, Sampling
 from rerankbench.models.lm.packing import PackedReader
 from rerankbench.models.lm.padding import PaddedReader
 from rerankbench.models.model import Model
@@ -146,6 +146,38 @@ def _until(ids: list[int], ends: set[int]) -> list[int]:
     return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
 
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_samples_depend_on_prompt_and_seed_alone(
+    kind: str, chat_model: str, reader: type, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path = chat_model if kind == "llama" else toy_causal.save(tmp_path, kind, n_layer=2, n_head=4)
+    lm, narrow = (CausalLM(on_cpu(path, batch_tokens=budget)) for budget in (None, 16))
+    prompts, sampling = _prompts(lm, 7), Sampling(n=3, temperature=1.5, top_p=0.9, seed=5)
+    drawn = lm.generate(prompts, 8, sampling=sampling)
+    assert len(drawn) == 21 and len(set(drawn)) > 14
+    assert drawn == [text for prompt in prompts for text in lm.generate([prompt], 8, sampling=sampling)]
+    assert drawn == narrow.generate(prompts, 8, sampling=sampling)
+    assert drawn != lm.generate(prompts, 8, sampling=Sampling(n=3, temperature=1.5, top_p=0.9, seed=6))
+    certain = lm.generate(prompts, 8, sampling=Sampling(n=2, top_p=1e-6))
+    assert certain == [text for text in lm.generate(prompts, 8) for _ in range(2)]
+
+
+def test_a_network_that_transformers_decodes_samples_too(tmp_path: Path) -> None:
+    lm = CausalLM(on_cpu(toy_causal.save(tmp_path, "mistral", sliding_window=9)))
+    prompts, sampling = _prompts(lm, 4), Sampling(n=2, temperature=2.0, seed=1)
+    drawn = lm.generate(prompts, 6, sampling=sampling)
+    assert len(set(drawn)) == 8
+    assert drawn == [text for prompt in prompts for text in lm.generate([prompt], 6, sampling=sampling)]
+    assert lm.generate(prompts, 6, sampling=Sampling(top_p=1e-6)) == lm.generate(prompts, 6)
+
+
+def test_sampled_prompts_are_read_once(chat_model: str) -> None:
+    lm = CausalLM(on_cpu(chat_model))
+    prompts = _prompts(lm, 3)
+    lm.generate(prompts, 2, sampling=Sampling(n=4))
+    assert lm.usage.prompt_tokens == sum(len(prompt.ids) for prompt in prompts)
+
+
 def test_generation_stops_at_a_text_and_keeps_it(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model))
     prompts = _prompts(lm, 6)
@@ -259,7 +291,7 @@ def test_a_sliding_window_shares_no_beginnings(tmp_path: Path) -> None:
 def test_labels_are_checked_before_the_network_loads(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model))
     prompt = lm.encode(YES_NO, "what", ["cat"])
-    with pytest.raises(ConfigError, match=r"prompt\.labels.*'Certainly'"):
+    with pytest.raises(ConfigError, match=r"^labels.*'Certainly'"):
         lm.label_scores([prompt], ["Certainly", "No"])
     assert "network" not in vars(lm)
 

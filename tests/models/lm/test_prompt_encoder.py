@@ -130,7 +130,7 @@ def test_a_document_has_a_longest_length_of_its_own(chat: PromptEncoder) -> None
 def test_what_does_not_fit_is_an_error(chat: PromptEncoder, query: str, documents: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"does not fit: \d+ tokens of instruction and query") as error:
         chat.encode(LIST, query, documents)
-    assert error.value.key == "model.max_length"
+    assert error.value.key == "max_length"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_labels_that_cannot_be_told_apart_are_refused(chat: PromptEncoder, label
     tail = chat.encode(YES_NO, "what", ["cat"])[0].answer_prefix
     with pytest.raises(ConfigError, match=problem) as error:
         _label_ids(chat, tail, labels)
-    assert error.value.key == "prompt.labels"
+    assert error.value.key == "labels"
 
 
 def test_a_label_has_a_space_where_a_word_or_colon_stands_before_it(chat: PromptEncoder) -> None:
@@ -189,5 +189,5 @@ def test_a_template_that_does_not_take_the_messages_is_a_mistake_in_the_prompt(t
     tokenizer.save_pretrained(path)
     for roles in (["user", "user"], ["system", "user"]):
         prompt = Prompt(messages=[{"role": role, "content": "{{ query }}"} for role in roles])
-        with pytest.raises(ConfigError, match=r"^prompt\.messages: .*roles must alternate"):
+        with pytest.raises(ConfigError, match=r"^messages: .*roles must alternate"):
             PromptEncoder(on_cpu(path), 256).encode(prompt, "what", [])

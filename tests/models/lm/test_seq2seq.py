@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.lm.language_model import EncodedPrompt
+from rerankbench.models.lm.language_model import EncodedPrompt, Sampling
 from rerankbench.models.lm.seq2seq import Seq2SeqLM
 from rerankbench.usage import Usage
 from tests.models.toy_language_model import MONOT5, PAIR, QUESTION, on_cpu, texts
@@ -69,6 +69,15 @@ def test_generation_in_a_batch_is_generation_one_by_one(t5_model: str) -> None:
     assert lm.generate(prompts, 8) == [lm.generate([prompt], 8)[0] for prompt in prompts]
 
 
+def test_samples_depend_on_prompt_and_seed_alone(t5_model: str) -> None:
+    lm = Seq2SeqLM(on_cpu(t5_model))
+    prompts, sampling = _prompts(lm, 6), Sampling(n=2, temperature=2.0, seed=3)
+    drawn = lm.generate(prompts, 6, sampling=sampling)
+    assert len(set(drawn)) > 6
+    assert drawn == [text for prompt in prompts for text in lm.generate([prompt], 6, sampling=sampling)]
+    assert lm.generate(prompts, 6, sampling=Sampling(top_p=1e-6)) == lm.generate(prompts, 6)
+
+
 def test_more_of_an_answer_is_read_by_the_decoder(t5_model: str) -> None:
     lm = Seq2SeqLM(on_cpu(t5_model))
     prompt = lm.encode(MONOT5, "what", ["cat"])
@@ -85,7 +94,7 @@ def test_usage_and_labels(t5_model: str) -> None:
     read = sum(len(prompt.ids) for prompt in prompts)
     assert (usage.prompt_tokens, usage.forward_passes) == (read, 1)
     assert usage.padded_tokens == max(len(p.ids) for p in prompts) * len(prompts) - read
-    with pytest.raises(ConfigError, match=r"prompt\.labels.*'Certainly'"):
+    with pytest.raises(ConfigError, match=r"^labels.*'Certainly'"):
         lm.label_scores(prompts, ["Certainly", "A"])
 
 

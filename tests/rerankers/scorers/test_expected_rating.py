@@ -73,7 +73,7 @@ def test_longer_labels_are_scored_by_their_sum(kind: str, request: pytest.Fixtur
 
 def test_a_longer_label_is_refused_as_a_token_and_told_the_way_out(chat_model: str) -> None:
     scorer = ExpectedRating(model=on_cpu(chat_model), prompt=_prompt(["black dog", "cat"], [1, 0]))
-    with pytest.raises(ConfigError, match=r"^prompt\.labels: 'black dog'.*or set reranker\.scorer\.labels=whole"):
+    with pytest.raises(ConfigError, match=r"^labels: 'black dog'.*or set labels=whole"):
         scorer.answer(ONE)
 
 

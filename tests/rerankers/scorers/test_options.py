@@ -9,7 +9,8 @@ import pytest
 from rerankbench.config.build import build
 from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
+from rerankbench.rerankers.asking import request_of
+from rerankbench.rerankers.requests import Pairwise, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 from tests.rerankers.scorers.asked import QUERIES, candidates
 
@@ -28,15 +29,8 @@ def _built(name: str, *overrides: str) -> Any:
 
 
 def _question(scorer: Prompted, n: int) -> Any:
-    shown = candidates(n)
-    questions = {
-        Pointwise: lambda: Pointwise(QUERIES[0], shown[0]),
-        Pairwise: lambda: Pairwise(QUERIES[0], shown[0], shown[1]),
-        Setwise: lambda: Setwise(QUERIES[0], shown),
-        Listwise: lambda: Listwise(QUERIES[0], shown, top=2),
-        Groupwise: lambda: Groupwise(QUERIES[0], shown),
-    }
-    return questions[scorer.answers]()  # type: ignore[attr-defined]
+    few = {Pointwise: 1, Pairwise: 2}
+    return request_of(QUERIES[0], candidates(few.get(scorer.answers, n)), scorer.answers, top=2)
 
 
 @pytest.mark.parametrize("name", OURS)

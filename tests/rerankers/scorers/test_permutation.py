@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.errors import ConfigError
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Repaired
 from rerankbench.rerankers.scorers.permutation import GeneratedPermutation
@@ -66,7 +65,7 @@ def test_a_model_of_random_weights_gives_valid_answers(chat_model: str) -> None:
     assert scorer.usage.generated_tokens > 0
 
 
-def test_options_are_checked() -> None:
-    model: Any = Said()
-    with pytest.raises(ConfigError, match="tokens_per_document"):
-        GeneratedPermutation(model=model, prompt=NUMBERED, tokens_per_document=0)
+def test_a_text_from_elsewhere_is_read_as_a_generated_one() -> None:
+    scorer = GeneratedPermutation(model=Said(), prompt=NUMBERED)  # type: ignore[arg-type]
+    (request,) = listwise(3)
+    assert scorer.read(request, "<think>hm</think> [2] > [1]") == Repaired([1, 0, 2], "missing")

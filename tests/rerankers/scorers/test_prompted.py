@@ -24,7 +24,7 @@ def _said(**options: Any) -> Any:
 
 def test_a_query_that_does_not_fit_is_named(chat_model: str) -> None:
     long = Pointwise(Query("q-long", "what " * 300), Candidate(Document("d", "cat"), 0, 1.0))
-    with pytest.raises(ConfigError, match=r"^model\.max_length: query 'q-long': the prompt does not fit"):
+    with pytest.raises(ConfigError, match=r"^max_length: query 'q-long': the prompt does not fit"):
         YesNo(model=on_cpu(chat_model), prompt=YES_NO).answer([*pointwise(2), long])
 
 

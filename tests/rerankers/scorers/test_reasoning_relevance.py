@@ -24,6 +24,16 @@ RANK1 = Prompt(
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [("<think>It is.</think> true", 1.0), ("<think>true?</think>\nfalse", 0.0),
+     ("<think>It", Failure("unclosed reasoning")), ("<think>It is.</think>", Failure("empty"))],
+)  # fmt: skip
+def test_a_text_that_names_a_label_is_read(text: str, answer: Any) -> None:
+    model: Any = Said()
+    assert ReasoningRelevance(model=model, prompt=RANK1).read(pointwise(1)[0], text) == answer
+
+
+@pytest.mark.parametrize(
     ("text", "kept"),
     [("It is. So</think> true", "It is. So"), ("It is. So I think 3.5 of", "It is."), ("no end", "no end"),
      ("Really? Yes!\n", "Really? Yes!"), ("", ""), ("</think> false", ""), ("a</think>b</think>", "a")],
@@ -82,6 +92,6 @@ def test_a_model_scores_what_it_reasoned(chat_model: str) -> None:
 def test_labels_are_checked_before_anything_is_generated(chat_model: str) -> None:
     prompt = Prompt(messages=RANK1.messages, raw=True, start=RANK1.start, labels=["certainly", "false"])
     scorer = ReasoningRelevance(model=on_cpu(chat_model), prompt=prompt, new_tokens=6)
-    with pytest.raises(ConfigError, match=r"prompt\.labels: 'certainly'"):
+    with pytest.raises(ConfigError, match=r"^labels: 'certainly'"):
         scorer.answer(pointwise(1))
     assert scorer.usage.generated_tokens == 0
