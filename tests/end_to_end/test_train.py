@@ -224,7 +224,7 @@ def _stop(monkeypatch: pytest.MonkeyPatch, run: str, words: list[str], when: Cal
     measure = GroupTrainer.measure_dev
 
     def measured(self: Any) -> bool:
-        if when(int(Path(self.args.output_dir).name), self.state.global_step):
+        if when(Path(self.args.output_dir).name, self.state.global_step):
             raise Killed
         return measure(self)
 
@@ -243,7 +243,7 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
     assert main(_words("undisturbed", *words)) == 0
     steps = _told("undisturbed")["training"]["steps"]
     _stop(monkeypatch, "stopped", words, lambda stage, step: step > steps // 2)
-    checkpoints = Path("stopped") / "stages" / "0"
+    checkpoints = Path("stopped") / "stages" / "supervised"
     newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     half = checkpoints / f"checkpoint-{steps - 1}"
     shutil.copytree(newest, half)
@@ -251,8 +251,8 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
     assert main(_words("stopped", *words)) == 0
     _same("stopped", "undisturbed")
     log = (Path("stopped") / "log.txt").read_text()
-    assert f"going on from step {newest.name.rpartition('-')[2]} of {steps}" in log
-    assert f"{half.name} is not whole" in log
+    assert f"resuming from step {newest.name.rpartition('-')[2]} of {steps}" in log
+    assert f"{half.name} is not complete" in log
     histories = [(Path(run) / "history.jsonl").read_text().splitlines() for run in ("stopped", "undisturbed")]
     places = [[(line["step"], "loss" in line) for line in map(json.loads, lines)] for lines in histories]
     assert places[0] == places[1]
@@ -261,12 +261,11 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
 def test_a_stopped_second_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages, one after another: the first is not trained again, and its history and the second's stay."""
     monkeypatch.setattr("rerankbench.train.draw", lambda history, path: None)
-    stage = "{_target_: rerankbench.training.stages.supervised.Supervised, groups: ${recipe.groups}, "
-    stage += "loss: ${recipe.loss}, loop: ${recipe.loop}}"
-    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", f"recipe.stages=[{stage}, {stage}]"]
+    again = "recipe.stages={again: {_target_: rerankbench.training.stages.supervised.Supervised}}"
+    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", again]
     assert main(_words("two-stages", *words)) == 0
     steps = _told("two-stages")["training"]["steps"]
-    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == 1 and step > steps // 2)
+    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == "again" and step > steps // 2)
     assert main(_words("second-stage", *words)) == 0
     _same("second-stage", "two-stages")
     histories = [(Path(run) / "history.jsonl").read_text().splitlines() for run in ("second-stage", "two-stages")]
@@ -286,7 +285,7 @@ def test_a_killed_process_goes_on_and_nobody_can_tell(patience: str) -> None:
         until = time.monotonic() + 120
         after = 2 if patience == "1" else 30  # of 90 steps, 7 and a half an epoch
         while time.monotonic() < until and process.poll() is None:
-            whole_ones = (Path(cut) / "stages" / "0").glob("checkpoint-*/trainer_state.json")
+            whole_ones = (Path(cut) / "stages" / "supervised").glob("checkpoint-*/trainer_state.json")
             steps = [int(path.parent.name.rpartition("-")[2]) for path in whole_ones]
             if steps and max(steps) >= after:
                 break
@@ -295,7 +294,7 @@ def test_a_killed_process_goes_on_and_nobody_can_tell(patience: str) -> None:
     assert not (Path(cut) / "metrics.json").exists(), "killed before its end"
     again = _process(cut, *words)
     assert again.returncode == 0, again.stderr
-    assert "going on from step" in again.stderr
+    assert "resuming from step" in again.stderr
     _same(cut, whole)
 
 
@@ -414,12 +413,12 @@ def test_a_full_disk_is_told_in_one_line_and_the_training_goes_on_later(
 ) -> None:
     words = [*KINDS["bi_encoder"], *FEW]
     with monkeypatch.context() as patch:
-        import rerankbench.training.trainees.bi_encoder as trainee
+        import rerankbench.models.encoders.saving as saving
 
         def full(*anything: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr(trainee, "save_network", full)
+        patch.setattr(saving, "save_network", full)
         assert main(_words("full", *words)) == 2
     shown = capsys.readouterr().err
     assert shown.splitlines()[-1].startswith("error: ")
