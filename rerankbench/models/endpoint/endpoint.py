@@ -1,4 +1,4 @@
-"""A model behind an HTTP API: its address, its name and the options of requests. It can be used wherever a model can."""
+"""A model behind an HTTP API: its address, its name and how requests are made. It can be used wherever a model can."""
 
 from __future__ import annotations
 
