@@ -16,9 +16,6 @@ from rerankbench.store import content_hash
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.lm.language_model import LanguageModel
-    from rerankbench.usage import Usage
-
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -86,19 +83,6 @@ class Model:
         stated = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         return int(stated) if stated else None
 
-    def language_model(self, usage: Usage) -> LanguageModel:
-        """The network as a language model, loaded on first use. Raises ConfigError for an encoder, which is none."""
-        if _encodes_only(self.config):
-            kind = self.config.model_type
-            raise ConfigError("model", f"is an encoder ({kind}), and a prompt needs a language model: model=smollm2")
-        if self.config.is_encoder_decoder:
-            from rerankbench.models.lm.seq2seq import Seq2SeqLM
-
-            return Seq2SeqLM(self, usage)
-        from rerankbench.models.lm.causal import CausalLM
-
-        return CausalLM(self, usage)
-
     @functools.cached_property
     def torch_device(self) -> torch.device:
         """The device that `device` means on this machine."""
@@ -164,14 +148,6 @@ def _cpu_has_bf16() -> bool:
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     except AttributeError:  # private functions: a torch without them runs in float32
         return False
-
-
-def _encodes_only(config: Any) -> bool:
-    """Whether it is BERT or the like: as a causal model it would load with a head of random weights."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
 
 
 def _flat(paths: Sequence[str | Sequence[str]]) -> list[str]:

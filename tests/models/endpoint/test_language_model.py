@@ -39,7 +39,7 @@ def lm(server: ToyServer, **options: Any) -> HttpLM:
 def test_labels_are_read_from_the_likely_tokens_and_absent_ones_are_unknown(server: ToyServer) -> None:
     model = lm(server)
     texts = ["the cat sat on the mat", "nothing of it", "a cat"]
-    found = model.label_scores([model.fill(prompt(), "cat mat", [text]) for text in texts], [" Yes", " No"])
+    found = model.label_scores([model.encode(prompt(), "cat mat", [text]) for text in texts], [" Yes", " No"])
     both = math.log(math.exp(-1 / 3) + math.exp(-5))  # " Yes" and "Yes" are one label
     assert found[0] == [pytest.approx(both), pytest.approx(math.log(0.3))]
     assert found[1] == [None, -0.1]
@@ -53,7 +53,7 @@ def test_labels_are_read_from_the_likely_tokens_and_absent_ones_are_unknown(serv
 @pytest.mark.parametrize("start", ["The answer is", "Answer:"])
 def test_a_forced_start_is_asked_for_and_the_label_is_read_behind_it(server: ToyServer, start: str) -> None:
     model = lm(server)
-    filled = model.fill(prompt(start=start), "cat", ["a cat"])
+    filled = model.encode(prompt(start=start), "cat", ["a cat"])
     assert model.label_scores([filled], ["Yes", "No"])[0][1] == pytest.approx(math.log(0.3))
     assert server.bodies()[0]["messages"][-1]["content"].endswith(f"Begin your answer with: {start}")
     assert re.fullmatch(r" Yes to \d+", model.generate([filled], 20)[0])
@@ -61,7 +61,7 @@ def test_a_forced_start_is_asked_for_and_the_label_is_read_behind_it(server: Toy
 
 def test_a_server_that_continues_is_given_the_start(server: ToyServer) -> None:
     model = lm(server, prefill=True)
-    filled = model.fill(prompt(start="Answer:"), "cat", ["a cat"])
+    filled = model.encode(prompt(start="Answer:"), "cat", ["a cat"])
     assert model.label_scores([filled], ["Yes", "No"])[0][1] == pytest.approx(math.log(0.3))
     body = server.bodies()[0]
     assert body["messages"][-1] == {"role": "assistant", "content": "Answer:"}
@@ -77,7 +77,7 @@ def test_a_server_that_continues_is_given_the_start(server: ToyServer) -> None:
 def test_without_log_probabilities_the_error_says_so(server: ToyServer) -> None:
     server.log_probabilities = False
     model = lm(server, completions=True)
-    filled = model.fill(prompt(), "cat", ["a cat"])
+    filled = model.encode(prompt(), "cat", ["a cat"])
     with pytest.raises(ConfigError, match="no log-probabilities"):
         model.label_scores([filled], ["Yes", "No"])
     with pytest.raises(ConfigError, match="does not tell"):
@@ -87,9 +87,9 @@ def test_without_log_probabilities_the_error_says_so(server: ToyServer) -> None:
 def test_a_given_text_is_scored_where_the_server_can(server: ToyServer) -> None:
     with pytest.raises(ConfigError, match=r"model\.completions: this endpoint cannot score a given text"):
         model = lm(server)
-        model.log_likelihoods([model.fill(prompt(), "q", ["d"])], ["cat"])
+        model.log_likelihoods([model.encode(prompt(), "q", ["d"])], ["cat"])
     model = lm(server, completions=True)
-    filled = [model.fill(prompt(plain_start=end), "q", ["d"]) for end in ("", "\nAnswer:", "\nAnswer:\n")]
+    filled = [model.encode(prompt(plain_start=end), "q", ["d"]) for end in ("", "\nAnswer:", "\nAnswer:\n")]
     expected = -(1 / 3 + 1 / 8) / 2
     assert model.log_likelihoods(filled, ["cat elephant"] * 3) == pytest.approx([expected] * 3)
     assert model.log_likelihoods(filled[:2], ["cat elephant", ""], total=True) == pytest.approx([2 * expected, 0.0])
@@ -103,7 +103,7 @@ def test_a_given_text_is_scored_where_the_server_can(server: ToyServer) -> None:
 def test_a_raw_prompt_goes_as_it_is(server: ToyServer) -> None:
     raw = prompt("<|q|>{{ query }}<|d|>{{ document }}", raw=True, start="\n<think>")
     model = lm(server, completions=True)
-    filled = model.fill(raw, "cat", ["a <|end|> cat"])
+    filled = model.encode(raw, "cat", ["a <|end|> cat"])
     assert model.readable(filled) == "<|q|>cat<|d|>a < |end|> cat\n<think>"
     assert model.label_scores([filled], [" true", " false"]) == [[-0.2, -2.0]]
     assert server.bodies()[0]["prompt"] == model.readable(filled)
@@ -117,7 +117,7 @@ def test_a_raw_prompt_goes_as_it_is(server: ToyServer) -> None:
 def test_an_unreadable_answer_is_empty_and_the_order_stays(server: ToyServer) -> None:
     server.trouble.extend([None, "malformed", (200, {}, '{"choices": []}'), (200, {}, '[{"choices": 1}]'), None])
     model = lm(server, retries=0, concurrency=1)
-    filled = [model.fill(prompt("{{ query }}"), "x" * n, []) for n in (1, 2, 3, 4, 5)]
+    filled = [model.encode(prompt("{{ query }}"), "x" * n, []) for n in (1, 2, 3, 4, 5)]
     assert model.generate(filled, 9) == [" Yes to 1", "", "", "", " Yes to 5"]
     assert model.usage.forward_passes == 4
     server.trouble.extend([None, "malformed"])
@@ -131,7 +131,7 @@ def test_the_text_that_ends_an_answer_is_kept(server: ToyServer) -> None:
         return (200, {}, json.dumps({"choices": [{"message": {"content": "<a>1"}, "finish_reason": "stop", **choice}]}))
 
     model = lm(server, concurrency=1)
-    filled = model.fill(prompt("{{ query }}"), "x", [])
+    filled = model.encode(prompt("{{ query }}"), "x", [])
     server.trouble.extend(
         [answer(), answer(stop_reason=None), answer(stop_reason="</a>"), answer(finish_reason="length")]
     )
@@ -143,20 +143,20 @@ def test_documents_are_cut_to_the_context_and_nothing_else(server: ToyServer) ->
     long, short = "word " * 500, "short one"
     many = prompt("{% for d in documents %}[{{ d.label }}] {{ d.text }}\n{% endfor %}{{ query }}")
     model = lm(server, context=200)
-    filled = model.fill(many, "query " * 20, [long, short], new_tokens=10)
+    filled = model.encode(many, "query " * 20, [long, short], max_new_tokens=10)
     text = filled.messages[0][1]
     assert text.endswith("query " * 20)
     assert f"[2] {short}\n" in text
     assert 300 < text.count("word") * 5 < len(long)
     assert model.tokens(filled) + 10 <= 200
     assert model.usage.truncated_inputs == 1
-    model.fill(many, "q", [short])
+    model.encode(many, "q", [short])
     assert model.usage.truncated_inputs == 1
     with pytest.raises(ConfigError, match=r"model\.context: the prompt does not fit"):
-        model.fill(many, "query " * 300, [short])
+        model.encode(many, "query " * 300, [short])
     bare = Prompt(messages=({"content": "{{ document }}{{ query }}"},), min_document_tokens=0)
-    assert lm(server, context=18).fill(bare, "a b", [long], new_tokens=8).messages[0][1] == "a b"
-    tokens = lm(server, context=None).fill(prompt(document_tokens=3), "q", ["one two three four five"])
+    assert lm(server, context=18).encode(bare, "a b", [long], max_new_tokens=8).messages[0][1] == "a b"
+    tokens = lm(server, context=None).encode(prompt(document_tokens=3), "q", ["one two three four five"])
     assert tokens.messages[0][1].startswith("Passage: one two three\n")
 
 
@@ -164,10 +164,10 @@ def test_a_tokenizer_cuts_to_the_token(server: ToyServer, tmp_path: Path) -> Non
     toy_model.tokenizer().save_pretrained(tmp_path)
     assert exact_ends(str(tmp_path))("cat dog, mat") == [3, 7, 8, 12]
     model = lm(server, tokenizer=str(tmp_path))
-    text = model.fill(prompt(document_tokens=3), "q", ["cat dog, mat"]).messages[0][1]
+    text = model.encode(prompt(document_tokens=3), "q", ["cat dog, mat"]).messages[0][1]
     assert text.startswith("Passage: cat dog,\n")
     with pytest.raises(ConfigError, match=r"model\.tokenizer"):
-        lm(server, tokenizer=str(tmp_path / "none")).fill(prompt(), "q", ["d"])
+        lm(server, tokenizer=str(tmp_path / "none")).encode(prompt(), "q", ["d"])
 
 
 @given(st.text())

@@ -49,7 +49,7 @@ class _Engine:
         told = [None, *({t: SimpleNamespace(logprob=logits[i, t])} for i, t in enumerate(ids[1:]))]
         labels = {t: SimpleNamespace(logprob=logits[-1, t]) for t in getattr(own, "logprob_token_ids", ())}
         new = row[len(ids) :]
-        one = SimpleNamespace(token_ids=new, text=self.lm.filler.decode(new), logprobs=[labels])
+        one = SimpleNamespace(token_ids=new, text=self.lm.prompt_encoder.decode(new), logprobs=[labels])
         return SimpleNamespace(outputs=[one], prompt_logprobs=told, num_cached_tokens=None)
 
 

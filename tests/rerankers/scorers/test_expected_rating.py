@@ -66,7 +66,7 @@ def test_longer_labels_are_scored_by_their_sum(kind: str, request: pytest.Fixtur
     scorer = ExpectedRating(model=on_cpu(request.getfixturevalue(kind)), prompt=_prompt(labels, [2, 1, 0]), mode="peak",
                             labels="whole")  # fmt: skip
     requests = pointwise(6)
-    prompts = [scorer.filled(one) for one in requests]
+    prompts = [scorer.encode_prompt(one) for one in requests]
     means = scorer.language_model.log_likelihoods(prompts, [labels[0]] * 6)
     assert scorer.answer(requests) == pytest.approx([5 * mean for mean in means], rel=1e-4)
 

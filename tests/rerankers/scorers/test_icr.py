@@ -41,7 +41,7 @@ def _request(query: str, texts: list[str]) -> Listwise:
 
 def _scores(scorer: ICR, query: str, texts: list[str]) -> list[float]:
     request = _request(query, texts)
-    return scorer.scores(request, scorer.filled(request))
+    return scorer.scores(request, scorer.encode_prompt(request))
 
 
 def _eager(path: str, query: str, texts: list[str], rows: str) -> list[float]:
@@ -105,7 +105,7 @@ def test_two_passes_a_request_and_the_documents_read_once(saved: str, n: int) ->
     scorer = _scorer(saved)
     request = _request("red cats", [f"document {i}" for i in range(n)])
     scorer.answer([request])
-    prompt = scorer.filled(request)
+    prompt = scorer.encode_prompt(request)
     shared = prompt.documents[-1][1]
     assert (scorer.usage.forward_passes, scorer.usage.reused_tokens) == (2, shared)
     assert scorer.usage.prompt_tokens == 2 * len(prompt.ids) + len("N/A") - len("red cats")

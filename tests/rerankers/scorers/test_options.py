@@ -77,7 +77,7 @@ def test_smollm2_reads_every_prompt_and_knows_its_labels(name: str) -> None:
     scorer: Prompted = reranker.scorer
     lm: Any = scorer.language_model
     request = _question(scorer, 20)
-    prompt = scorer.filled(request)
+    prompt = scorer.encode_prompt(request)
     assert len(prompt.documents) == len(request.candidates)
     if name == "rank1":
         prompt = lm.extended(prompt, "It is.", "\n</think>")
@@ -85,4 +85,4 @@ def test_smollm2_reads_every_prompt_and_knows_its_labels(name: str) -> None:
     if name.startswith("setwise") or name == "first":
         labels = scorer.prompt.document_labels(20)
     if labels:
-        assert len(set(lm.filler.label_ids(prompt.tail, labels))) == len(labels)
+        assert len(set(lm.prompt_encoder.label_ids([prompt], labels)[0])) == len(labels)

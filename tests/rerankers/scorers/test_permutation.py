@@ -42,8 +42,8 @@ def test_the_best_few_of_a_tournament() -> None:
     assert _written("Document 3, Document 1", 4, top=2) == [2, 0, 1, 3]
     assert _written("Document 3, Document 1, Document 4", 4, top=2).value == [2, 0, 1, 3]
     scorer = GeneratedPermutation(model=Said(), prompt=NUMBERED, tokens_per_document=5, extra_tokens=10)  # type: ignore[arg-type]
-    assert scorer.room(listwise(20, top=2)[0]) == 20
-    assert scorer.room(listwise(20)[0]) == 110
+    assert scorer.max_new_tokens(listwise(20, top=2)[0]) == 20
+    assert scorer.max_new_tokens(listwise(20)[0]) == 110
 
 
 @given(text=hostile, n=st.integers(1, 6), top=st.one_of(st.none(), st.integers(1, 6)), letters=st.booleans())

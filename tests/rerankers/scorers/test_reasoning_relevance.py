@@ -44,7 +44,7 @@ def test_the_labels_are_scored_behind_the_closed_reasoning() -> None:
     assert found[0] == found[2] == pytest.approx(math.log(0.8))
     assert isinstance(found[1], Repaired) and found[1].kind == "unfinished reasoning"
     assert seen[1:] == [f"\n<think>It is.\n{CLOSE}", f"\n<think>It is.\n{CLOSE}", f"\n<think>\n{CLOSE}"]
-    assert [one for one in model.asked if "stop" in one] == [{"new_tokens": 50, "stop": (CLOSE,), "n": 3}]
+    assert [one for one in model.asked if "stop" in one] == [{"max_new_tokens": 50, "stop": (CLOSE,), "n": 3}]
 
 
 def test_a_label_that_is_not_told_is_a_failure() -> None:
@@ -67,13 +67,13 @@ def test_a_model_scores_what_it_reasoned(chat_model: str) -> None:
     scorer = ReasoningRelevance(model=on_cpu(chat_model), prompt=RANK1, new_tokens=6)
     lm: Any = scorer.language_model
     requests = pointwise(5)
-    prompts = [scorer.filled(request) for request in requests]
+    prompts = [scorer.encode_prompt(request) for request in requests]
     expected = []
     for prompt, text in zip(prompts, lm.generate(prompts, 6), strict=True):
         ids = lm.extended(prompt, reasoning(text), f"\n{CLOSE}").ids
         with torch.inference_mode():
             row = lm.network(torch.tensor([ids])).logits[0, -1]
-        two = row[lm.filler.backend.convert_tokens_to_ids(["Ġtrue", "Ġfalse"])]
+        two = row[lm.prompt_encoder.tokenizer.convert_tokens_to_ids(["Ġtrue", "Ġfalse"])]
         expected.append(float(torch.log_softmax(two, -1)[0]))
     found = scorer.answer(requests)
     assert [getattr(one, "value", one) for one in found] == pytest.approx(expected, abs=1e-4)

@@ -11,8 +11,7 @@ from rerankbench.errors import ConfigError
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure
 from rerankbench.rerankers.scorers.yes_no import YesNo
-from tests.models.test_seq2seq import MONOT5
-from tests.models.toy_language_model import YES_NO, on_cpu
+from tests.models.toy_language_model import MONOT5, YES_NO, on_cpu
 from tests.rerankers.scorers.asked import Said, pointwise
 
 
@@ -20,13 +19,13 @@ def _plain(scorer: YesNo, request: Any, words: list[str]) -> float:
     import torch
 
     lm: Any = scorer.language_model
-    ids = list(scorer.filled(request).ids)
+    ids = list(scorer.encode_prompt(request).ids)
     with torch.inference_mode():
         if lm.network.config.is_encoder_decoder:
             logits = lm.network(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[0]])).logits
         else:
             logits = lm.network(torch.tensor([ids])).logits
-    two = logits[0, -1, lm.filler.backend.convert_tokens_to_ids(words)].float()
+    two = logits[0, -1, lm.prompt_encoder.tokenizer.convert_tokens_to_ids(words)].float()
     return float(torch.log_softmax(two, -1)[0])
 
 
