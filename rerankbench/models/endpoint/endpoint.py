@@ -87,9 +87,9 @@ class Endpoint:
 
     def language_model(self, usage: Usage) -> LanguageModel:
         """The endpoint as a language model."""
-        from rerankbench.models.endpoint.language_model import HttpLM
+        from rerankbench.models.endpoint.language_model import EndpointLM
 
-        return HttpLM(self, usage)
+        return EndpointLM(self, usage)
 
     @functools.cached_property
     def fingerprint(self) -> str:
