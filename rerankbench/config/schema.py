@@ -69,7 +69,7 @@ def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[P
     options, parts = OPTIONS[command], PARTS[command]
     known = {*parameters(options), *parts}
     if unknown := [key for key in resolved if key not in known]:
-        raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], {*dotted(resolved)} - {*unknown})}")
+        raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], known)}")
     if missing := [part for part in parts if not isinstance(resolved.get(part), Mapping)]:
         raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
     plain = {name: value for name, value in resolved.items() if name not in parts}
