@@ -90,7 +90,7 @@ class E2Rank(Prompted):
     def _end(self) -> int:
         token = self._lm.prompt_encoder.tokenizer.get_vocab().get(self.end)
         if token is None:
-            raise ConfigError(key_of(self, "end"), f"{self.end!r} is not a token of {self.model.location}")
+            raise ConfigError(key_of(self, "end"), f"{self.end!r} is not a token of {self._lm.model.location}")
         return int(token)
 
     @functools.cached_property
