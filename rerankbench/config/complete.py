@@ -56,7 +56,7 @@ def drop_unused(config: DictConfig, folders: Sequence[Path], keep: Collection[st
                     del node[name]
             elif isinstance(inner, DictConfig) and _is_mapping(inner) and inner:
                 drop(inner, at)
-                if not inner:
+                if not len(inner):
                     del node[name]
 
     reranker = config._get_node("reranker")
