@@ -10,6 +10,11 @@ from rerankbench.errors import ConfigError
 from rerankbench.types import Candidate
 
 
+def main(words: Sequence[str], folders: Sequence[Path]) -> None:
+    """Print the prompt."""
+    print(shown(words, folders))
+
+
 def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """The first prompt that the reranker asks of its model for the first query, with its tokens counted.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.config.complete import has, is_stage_part, node_at
 from rerankbench.config.moved import renamed
 from rerankbench.errors import ConfigError, nearest
+
+log = logging.getLogger("rerankbench")
 
 SHORT = ("model", "prompt")
 """`model=…` and `prompt.key=…` are short for the one `model` or `prompt` inside the reranker."""
@@ -115,6 +118,7 @@ def apply(override: Override, config: DictConfig, valid: Collection[str]) -> Non
         place = renamed(place)  # an earlier version's name, where there is the new one
         if place == override.place or not _settable(config, place):
             raise ConfigError(override.place, f"unknown key; {nearest(override.place, valid)}")
+        log.warning("%s is the name of an earlier version; taken as %s", override.place, place)
     around, _, name = place.rpartition(".")
     try:
         if override.deletes:

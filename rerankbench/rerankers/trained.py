@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.config.build import build
 from rerankbench.config.check import check
+from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
@@ -83,6 +84,8 @@ def read_reranker(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     try:
         config = OmegaConf.load(file)
+        if isinstance(plain := OmegaConf.to_container(config), dict):
+            config = OmegaConf.create(upgraded(plain, file))
         found = OmegaConf.select(config, "reranker")
         node = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else None
     except OSError as error:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, DataError, UserError
 from rerankbench.evaluation.measures import strictly_decreasing
 from rerankbench.evaluation.records import Metrics, QueryValues
@@ -220,7 +221,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise DataError(file, f"is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict):
         raise DataError(file, "is no configuration")
-    return {str(key): value for key, value in config.items()}
+    return upgraded({str(key): value for key, value in config.items()}, file)
 
 
 def is_finished(path: Path) -> bool:
