@@ -217,7 +217,7 @@ class Killed(BaseException):
     """As if the process had ended here."""
 
 
-def _stop(monkeypatch: pytest.MonkeyPatch, run: str, words: list[str], when: Callable[[int, int], bool]) -> None:
+def _stop(monkeypatch: pytest.MonkeyPatch, run: str, words: list[str], when: Callable[[str, int], bool]) -> None:
     """Run until a dev measure is due at (stage, step), as `when` has it."""
     from rerankbench.training.trainer import GroupTrainer
 
