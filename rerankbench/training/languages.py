@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import key_of, tell_place
-from rerankbench.evaluation.measures import per_query
-from rerankbench.evaluation.significance import paired
+from rerankbench.evaluation.summary import compare
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.trained import trained
 from rerankbench.training.adaptation.adaptation import Adaptation
@@ -68,13 +67,8 @@ def measured(name: str, adapters: Adapters, run: TrainedRun) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     if constant == len(test.queries):  # ties keep the first-stage order: its measures would be taken for the model's
         log.warning("the composition %s gives all candidates of a query one score: it is not measured", name)
-    for measure in dict.fromkeys(row["measure"] for row in run.rows) if constant < len(test.queries) else ():
-        before = {row["query"]: row["reranked"] for row in run.rows if row["measure"] == measure}
-        values = per_query([measure], ranked, test.qrels, test.threshold)[measure]
-        after = [values[query] for query in before]
-        figures[measure] = {
-            "zero_shot": sum(before.values()) / max(len(before), 1),
-            "composed": sum(after) / max(len(after), 1),
-            **paired(list(before.values()), after, run.seed),
-        }
+    else:
+        for measure, after in run.measures.per_query(ranked, test.qrels, test.threshold).items():
+            before = {values.query: values.reranked for values in run.per_query if values.measure == measure}
+            figures[measure] = compare(before, after, run.seed).to_json("zero_shot", "composed")
     return {"adapters": adapters, "queries_with_constant_scores": constant, "measures": figures}

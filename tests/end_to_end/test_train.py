@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rerankbench.cli import main
+from rerankbench.tracking.records import RunRecord
 from tests.models.toy_language_model import save_llama
 from tests.models.toy_model import save
 from tests.training.toy_collection import save_collection
@@ -111,6 +112,32 @@ def test_the_record_is_complete_and_eval_repeats_the_run(kind: str) -> None:
     assert (Path(f"{run}-again") / "run.trec").read_bytes() == (folder / "run.trec").read_bytes()
 
 
+def test_a_finished_run_answers_before_anything_is_loaded() -> None:
+    words = _words("quick", *KINDS["bi_encoder"], *FEW)
+    assert main(words) == 0
+    shutil.copytree("toy", "aside")
+    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules)"
+    shutil.rmtree("toy")
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        Path("aside").rename("toy")
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not {"torch", "transformers", "mlflow", "numpy", "ranx", "bm25s"} & loaded
+
+
+def test_a_training_is_read_as_records_and_analysed() -> None:
+    words = ["recipe=bi_encoder", "model.path=bert", *FEW, "analysis=win_loss"]
+    assert main(_words("analysed", *words)) == 0
+    record = RunRecord.read(Path("analysed"))
+    training = record.metrics.training
+    assert training is not None and training.last.steps == 4 and len(training.stages) == 1
+    assert record.metrics.untrained is not None
+    assert record.metrics.untrained["ndcg@10"].after == record.metrics.measures["ndcg@10"].after
+    assert sum(record.analyses["win_loss"].figures.values()) == 8  # type: ignore[arg-type]
+    assert {entry.stage for entry in record.history} == {0}
+
+
 def test_a_finished_run_stays_and_a_forced_one_repeats_it() -> None:
     words = [*KINDS["bi_encoder"], *FEW]
     assert main(_words("one", *words)) == 0
@@ -183,27 +210,28 @@ def test_a_weighted_loss_is_trained_on(weighting: str, monkeypatch: pytest.Monke
 def _trained(monkeypatch: pytest.MonkeyPatch, run: str, *words: str) -> dict[tuple[str, str], float]:
     """Train a cross-encoder; what the network in memory says of each query's test candidates before it is saved."""
     import rerankbench.train as flow
+    from rerankbench.training import run as stages
     from rerankbench.training.losses.contrastive import LocalizedContrastive
-    from rerankbench.training.module import Learner
+    from rerankbench.training.module import TrainingModule
     from rerankbench.training.sources import candidate_groups
 
     found: dict[tuple[str, str], float] = {}
-    kept: dict[str, Any] = {}
-    whole, retrieve = flow._save, flow.retrieve
+    seen: dict[str, Any] = {}
+    write, retrieve = stages._write_checkpoint, flow.retrieve
 
     def note(benchmark: Any, *rest: Any) -> Any:
-        kept["benchmark"], kept["first_stage"] = benchmark, (answer := retrieve(benchmark, *rest))[0]
+        seen["benchmark"], seen["first_stage"] = benchmark, (answer := retrieve(benchmark, *rest))[0]
         return answer
 
-    def keep(training: Any, folder: Path) -> None:
-        groups = candidate_groups(kept["benchmark"], kept["first_stage"], 60)
-        learner = Learner(training.trainee, LocalizedContrastive(), None, False, 1024, False)
-        for group, scores in zip(groups, learner.score(groups), strict=True):
+    def score(context: Any) -> None:
+        groups = candidate_groups(seen["benchmark"], seen["first_stage"], 60)
+        module = TrainingModule(context.scorer, LocalizedContrastive(), None, False, 1024, False)
+        for group, scores in zip(groups, module.score(groups), strict=True):
             found.update({(group.query.id, d.id): s for d, s in zip(group.documents, scores, strict=True)})
-        whole(training, folder)
+        write(context)
 
     monkeypatch.setattr(flow, "retrieve", note)
-    monkeypatch.setattr(flow, "_save", keep)
+    monkeypatch.setattr(stages, "_write_checkpoint", score)
     monkeypatch.setattr(flow, "draw", lambda history, path: None)
     rate = "recipe.loop.learning_rate=1e-2"
     assert main(_words(run, *KINDS["cross_encoder"], *FEW, rate, "reranker.depth=60", *words)) == 0
@@ -362,7 +390,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None] | None, list[str], list[str]]
     "no dev split": ("no-dev", _remove("dev"), BI, ["recipe.dev_split", "dev_split=null"]),
     "nothing relevant": ("no-positives", _relabelled("train", lambda i: 0), BI, ["positive"]),
     "everything relevant": ("no-negatives", _all_relevant, CROSS, ["negative"]),
-    "in-batch cross-encoder": ("toy", None, [*CROSS, "recipe.groups.in_batch=true"], ["recipe.groups.in_batch"]),
+    "in-batch cross-encoder": ("toy", None, [*CROSS, "recipe.groups.in_batch=true"], ["groups.in_batch"]),
     "a reranker without a network": ("toy", None, [*BI, "reranker=oracle"], ["reranker"]),
     "identity": ("toy", None, [*BI, "reranker=identity"], ["reranker"]),
     "cascade": ("toy", None, [*BI, "reranker=cascade"], ["reranker"]),

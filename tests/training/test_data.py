@@ -10,7 +10,7 @@ import pytest
 
 from rerankbench.benchmarks.local import Local
 from rerankbench.errors import ConfigError, tell_place
-from rerankbench.evaluation.cost import Clock
+from rerankbench.profiling import Clock
 from rerankbench.retrievers.bm25 import BM25
 from rerankbench.store import Store
 from rerankbench.training.data import Sets, load_sets

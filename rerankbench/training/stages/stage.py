@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError, key_of
+from rerankbench.evaluation.measures import Measures
+from rerankbench.evaluation.records import QueryValues
 from rerankbench.rerankers.trainable import TrainableScorer
 from rerankbench.store import Store, write_atomically
 from rerankbench.training.adaptation.adaptation import Adaptation, AppliedAdaptation
@@ -84,7 +86,7 @@ class PreparedStage:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training's run after its evaluation. rows: values of the trained reranker (query, measure, reranked)."""
+    """A training's run after its evaluation. per_query: the measures' values, reranked by the trained reranker."""
 
     folder: Path
     stages: Mapping[str, Stage]
@@ -92,7 +94,8 @@ class TrainedRun:
     first_stage: Run
     documents: Mapping[str, Document]
     store: Store
-    rows: Sequence[Mapping[str, Any]]
+    measures: Measures
+    per_query: Sequence[QueryValues]
     seed: int
 
 
