@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from rerankbench.store import content_hash
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.lm.language_model import LanguageModel
-    from rerankbench.usage import Usage
+_LOADING = threading.RLock()
+"""transformers changes torch's default number format, for all threads, while it loads a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,9 @@ class Model:
         from safetensors import SafetensorError
 
         try:
-            return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
+            with _LOADING:
+                source = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+                return load(self.location, **source, **arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ConfigError(key_of(self, "path"), f"cannot load {self.location!r}: {first}") from error
@@ -84,19 +87,6 @@ class Model:
         """Tokens that the network can attend to, as the checkpoint states it."""
         stated = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         return int(stated) if stated else None
-
-    def language_model(self, usage: Usage) -> LanguageModel:
-        """The network as a language model, loaded on first use. Raises ConfigError for an encoder, which is none."""
-        if _encodes_only(self.config):
-            kind = self.config.model_type
-            raise ConfigError("model", f"is an encoder ({kind}), and a prompt needs a language model: model=smollm2")
-        if self.config.is_encoder_decoder:
-            from rerankbench.models.lm.seq2seq import Seq2SeqLM
-
-            return Seq2SeqLM(self, usage)
-        from rerankbench.models.lm.causal import CausalLM
-
-        return CausalLM(self, usage)
 
     @functools.cached_property
     def torch_device(self) -> torch.device:
@@ -163,14 +153,6 @@ def _cpu_has_bf16() -> bool:
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     except AttributeError:  # private functions: a torch without them runs in float32
         return False
-
-
-def _encodes_only(config: Any) -> bool:
-    """Whether it is BERT or the like: as a causal model it would load with a head of random weights."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
 
 
 def _flat(paths: Sequence[str | Sequence[str]]) -> list[str]:

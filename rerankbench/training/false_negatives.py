@@ -51,7 +51,7 @@ class Margin(Uniform):
         return [document for document in context.allowed(context.ranked[: self.k]) if scores[document] <= highest]
 
     def _highest(self, positive: float) -> float:
-        """The highest score that a negative may have beside this positive."""
+        """The highest score that a negative of this positive may have."""
         if self.margin is not None:
             return positive - self.margin
         if positive < 0:
@@ -81,11 +81,11 @@ class Judge:
         return self._below().refused(context)
 
     def draw(self, context: Context, count: int, rng: random.Random) -> list[str]:
-        """At most `count`, `stride` places apart as far as there are enough."""
+        """At most `count`, `stride` ranks apart as far as there are enough."""
         ids = self._below().eligible(context)
         if not ids:
             return []
-        cycle = [ids[place] for first in range(self.stride) for place in range(first, len(ids), self.stride)]
+        cycle = [ids[rank] for first in range(self.stride) for rank in range(first, len(ids), self.stride)]
         start = rng.randrange(len(cycle))
         return [*cycle[start:], *cycle[:start]][:count]
 

@@ -46,11 +46,11 @@ def compositions(language: str, base: Sequence[str], checkpoint: Path) -> dict[s
     ranking = next((name for name in ("adapters/trained", "difference") if (checkpoint / name).is_dir()), None)
     if ranking is None or language in base:
         return {}
-    found: dict[str, Adapters] = {language: [f"languages/{language}", ranking]}
+    composed: dict[str, Adapters] = {language: [f"languages/{language}", ranking]}
     for query_language in base:
         pair = [f"languages/{query_language}", f"languages/{language}"]
-        found[f"{query_language}-{language}"] = [*pair, ranking] if ranking == "difference" else [pair, ranking]
-    return found
+        composed[f"{query_language}-{language}"] = [*pair, ranking] if ranking == "difference" else [pair, ranking]
+    return composed
 
 
 def measured(name: str, adapters: Adapters, run: TrainedRun) -> dict[str, Any]:

@@ -61,12 +61,12 @@ class Passages:
         encoded = self.tokenizer.assemble(self.tokenizer.single, list(ids))
         before = len(self.tokenizer.single.before)
         chosen = sorted(rng.sample(range(len(ids)), max(1, round(self.masked * len(ids)))))
-        for place in chosen:
+        for position in chosen:
             draw = rng.random()
             if draw < 0.9:
                 shown = backend.mask_token_id if draw < 0.8 else rng.randrange(len(backend))
-                encoded.ids[before + place] = shown
-        return MaskedPassage(encoded, {before + place: ids[place] for place in chosen})
+                encoded.ids[before + position] = shown
+        return MaskedPassage(encoded, {before + position: ids[position] for position in chosen})
 
 
 def _read(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
@@ -92,9 +92,9 @@ class MaskedTokenModule(torch.nn.Module):
         self.network: torch.nn.Module = encoder.network
         self.encoder, self.batch_tokens = encoder, batch_tokens
         self.progress, self.statistics = 0.0, StepStatistics()
-        self._places: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._masked: tuple[torch.Tensor, torch.Tensor] | None = None
         # The projection onto the vocabulary costs more than a small network: it is done for masked tokens only.
-        encoder.network.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][self._places],))
+        encoder.network.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][self._masked],))
 
     def forward(self, passages: list[MaskedPassage]) -> torch.Tensor:
         """A scalar."""
@@ -124,15 +124,15 @@ class MaskedTokenModule(torch.nn.Module):
 
     def _loss(self, passages: list[MaskedPassage]) -> torch.Tensor:
         device = self.encoder.network.device
-        cells = [(row, place, token) for row, p in enumerate(passages) for place, token in p.targets.items()]
-        rows, places, tokens = torch.tensor(cells, device=device).T
-        self._places = rows, places
+        cells = [(row, position, token) for row, p in enumerate(passages) for position, token in p.targets.items()]
+        rows, positions, tokens = torch.tensor(cells, device=device).T
+        self._masked = rows, positions
         logits = self.network(**self.encoder.padded([passage.encoded for passage in passages])).logits
         return torch.nn.functional.cross_entropy(logits.float(), tokens, reduction="sum")
 
 
 def masked_language_model(network: torch.nn.Module, model: Any) -> Any:
-    """The model's masked language model around the network's own encoder, which both share from then on.
+    """The model's masked language model around the network's encoder, which both share from then on.
 
     Its head is tied to the encoder's word embeddings, as the checkpoint has it; what a checkpoint lacks is drawn from
     torch's seed. Raises ConfigError for a checkpoint that is no masked language model of this kind.

@@ -101,7 +101,7 @@ def remove_stages(folder: Path) -> None:
 
 
 def _write_checkpoint(context: TrainingContext) -> None:
-    """The network, and what stages added beside it."""
+    """The network, and what the stages add to it."""
     from safetensors import SafetensorError
 
     folder = context.folder / "checkpoint"

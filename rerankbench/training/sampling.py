@@ -73,8 +73,8 @@ class GroupOptions:
         if self.teacher is not None:
             scores = self.teacher.scores(prepared, store, folder, counts)
         schedules = [
-            _schedule(own, teacher_scores, self.per, source.weight, depth, counts)
-            for source, own, teacher_scores in zip(sources, prepared, scores, strict=True)
+            _schedule(prepared_source, teacher_scores, self.per, source.weight, depth, counts)
+            for source, prepared_source, teacher_scores in zip(sources, prepared, scores, strict=True)
         ]
         groups = SampledGroups(self, schedules, seed, counts)
         if not groups.count_first_pass() and not (self.in_batch and len(groups)):

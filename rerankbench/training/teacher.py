@@ -72,7 +72,7 @@ class TeacherFile:
             for index, source in enumerate(sources):
                 if query in queries[index] and record.get("source", source.name) == source.name:
                     scores[index].setdefault(query, {})[document] = score
-        counts["teacher_scores"] += sum(len(of_query) for own in scores for of_query in own.values())
+        counts["teacher_scores"] += sum(len(of_query) for of_source in scores for of_query in of_source.values())
         if not any(scores):
             raise ConfigError(key_of(self, "path"), f"{path} scores no document of a training query")
         return scores
@@ -103,12 +103,12 @@ class TeacherReranker:
     ) -> list[Scores]:
         """The scores of each training set; answers come from the store where it has them. Failed ones are left out."""
         scores = [self._scores(source, store, counts) for source in sources]
-        counts["teacher_scores"] += sum(len(of_query) for own in scores for of_query in own.values())
+        counts["teacher_scores"] += sum(len(of_query) for of_source in scores for of_query in of_source.values())
         unfinished = folder / f".{FILE}.{os.getpid()}"  # every process of a training writes the same
         with unfinished.open("w", encoding="utf-8") as file:
-            for source, own in zip(sources, scores, strict=True):
+            for source, of_source in zip(sources, scores, strict=True):
                 name = {"source": source.name} if len(sources) > 1 else {}
-                for query, of_query in own.items():
+                for query, of_query in of_source.items():
                     for document, score in of_query.items():
                         line = {**name, "query": query, "document": document, "score": score}
                         file.write(json.dumps(line, ensure_ascii=False) + "\n")

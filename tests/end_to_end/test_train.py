@@ -289,11 +289,11 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
 def test_a_stopped_second_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages, one after another: the first is not trained again, and its history and the second's stay."""
     monkeypatch.setattr("rerankbench.train.draw", lambda history, path: None)
-    stage = "{_target_: rerankbench.training.stages.supervised.Supervised}"
-    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", f"+recipe.stages.second={stage}"]
+    again = "recipe.stages={again: {_target_: rerankbench.training.stages.supervised.Supervised}}"
+    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", again]
     assert main(_words("two-stages", *words)) == 0
     steps = _told("two-stages")["training"]["steps"]
-    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == "second" and step > steps // 2)
+    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == "again" and step > steps // 2)
     assert main(_words("second-stage", *words)) == 0
     _same("second-stage", "two-stages")
     histories = [(Path(run) / "history.jsonl").read_text().splitlines() for run in ("second-stage", "two-stages")]
@@ -441,7 +441,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_training_goes_on_later(
 ) -> None:
     words = [*KINDS["bi_encoder"], *FEW]
     with monkeypatch.context() as patch:
-        from rerankbench.models.encoders import saving
+        import rerankbench.models.encoders.saving as saving
 
         def full(*anything: Any) -> None:
             raise OSError(28, "No space left on device")

@@ -13,7 +13,6 @@ from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.models.model import Model
-from rerankbench.usage import Usage
 from tests.models.toy_model import on_cpu, save
 
 
@@ -121,8 +120,3 @@ def test_the_fingerprint_is_of_pickled_weights_and_code_too(saved: Path, copy: P
         (copy / name).write_bytes(b"2")
         assert len({first, second, on_cpu(str(copy)).fingerprint}) == 3
         (copy / name).unlink()
-
-
-def test_an_encoder_is_no_language_model(saved: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^model: is an encoder"):
-        on_cpu(str(saved)).language_model(Usage())

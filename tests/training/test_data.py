@@ -31,7 +31,7 @@ def _recipe(**options: Any) -> Recipe:
 
 
 def _sets(collection: Path, seed: int = 0, split: str = "test", **options: Any) -> Sets:
-    node = {"_target_": "rerankbench.benchmarks.local.Local", "path": str(collection), "split": split}
+    node = {"_target_": Local, "path": str(collection), "split": split}
     return load_sets(node, _recipe(**options), seed)
 
 
@@ -107,7 +107,7 @@ def test_a_set_that_cannot_be_is_refused_by_its_key(collection: Path, options: d
     given = {("split" if name == "recipe_split" else name): value for name, value in options.items()}
     with pytest.raises(ConfigError) as caught:
         load_sets(
-            {"_target_": "rerankbench.benchmarks.local.Local", "path": str(collection), "split": "test"},
+            {"_target_": Local, "path": str(collection), "split": "test"},
             _recipe(**given),
             0,
         )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, tell_place
-from rerankbench.training.groups import Group, batch_of
+from rerankbench.training.groups import Group, batch_of, in_rows, requests_of
 from rerankbench.training.negatives import Bottom, Judged, Mixed, Random, Sampler, TopK, Window
 from rerankbench.training.sampling import GroupOptions
 from rerankbench.training.sources import candidate_groups
@@ -317,3 +318,15 @@ def test_a_batch_pads_on_the_right() -> None:
     assert batch.ranks.tolist() == [[1, 0, 0], [1, 2, 3]]
     assert batch.teacher is not None and batch.teacher.tolist() == [[1, 0, 0], [1, 2, 3]]
     assert batch_of([group(1, True), group(3, False)]).teacher is None
+
+
+def test_requests_are_those_of_all_candidates_in_order_and_scores_go_back_in_rows() -> None:
+    groups = _epoch(built(GroupOptions(size=3), source(THREE)), 0)[:2]
+    groups[1] = replace(groups[1], **{n: getattr(groups[1], n)[:2] for n in ("documents", "labels", "ranks", "scores")})
+    requests = requests_of(groups)
+    assert [r.query for r in requests] == [groups[0].query] * 3 + [groups[1].query] * 2
+    assert [r.candidate.document.id for r in requests] == _ids(groups[0]) + _ids(groups[1])
+    assert [r.candidate.rank for r in requests] == [max(rank - 1, 0) for group in groups for rank in group.ranks]
+    assert [r.candidate.score for r in requests] == [score for group in groups for score in group.scores]
+    rows = in_rows(groups, torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]), 4)
+    assert rows.tolist() == [[1, 2, 3, 0], [4, 5, 0, 0]]

@@ -80,11 +80,11 @@ class Tokenizer:
         encoding = self.backend.backend_tokenizer.encode(*texts)
         parts: list[list[int]] = [[], [], [], [], []]
         segments = [0] * 5
-        place = 0
+        part = 0
         for token, sequence, segment in zip(encoding.ids, encoding.sequence_ids, encoding.type_ids, strict=True):
-            place = 2 * sequence + 1 if sequence is not None else place + place % 2
-            parts[place].append(token)
-            segments[place] = segment
+            part = 2 * sequence + 1 if sequence is not None else part + part % 2
+            parts[part].append(token)
+            segments[part] = segment
         if len(texts) == 1:
             parts[4], segments[4], parts[2] = parts[2], segments[2], []
         first, second, third, fourth, fifth = segments

@@ -1,4 +1,4 @@
-"""A network's folder as transformers reads it."""
+"""Saving a trained network for others to load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def save_network(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Write weights, configuration and tokenizer; adapters have files of their own."""
+    """Weights, configuration and tokenizer, as transformers reads them; adapters have files of their own."""
     weights = {name: t for name, t in network.state_dict().items() if ".adapters." not in f".{name}"}
     network.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)

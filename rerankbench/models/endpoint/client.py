@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import IncompleteRead
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -24,7 +24,9 @@ from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError, Tim
 from urllib3.util import parse_url
 
 from rerankbench.errors import ConfigError, key_of
-from rerankbench.models.endpoint.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from rerankbench.models.endpoint.endpoint import Endpoint
 
 FIRST_WAIT = 0.5
 """Seconds before the second try; they double with each try, up to LONGEST_WAIT."""

@@ -1,4 +1,4 @@
-"""A model behind an HTTP API: its address, its name and the options of requests. It can be used wherever a model can."""
+"""A model behind an HTTP API: its address, its name and how requests are made. It can be used wherever a model can."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ class Endpoint:
 
     def language_model(self, usage: Usage) -> LanguageModel:
         """The endpoint as a language model."""
-        from rerankbench.models.endpoint.language_model import HttpLM
+        from rerankbench.models.endpoint.language_model import EndpointLM
 
-        return HttpLM(self, usage)
+        return EndpointLM(self, usage)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -62,16 +62,16 @@ def load_ranker(
     """
     import torch
 
-    stored, place = json_beside(model, FILE), key_of(model, "path")
+    stored, key = json_beside(model, FILE), key_of(model, "path")
     if not stored:
         option = type(network).__module__.rpartition(".")[2]
         way = f"train one with `rerankbench train recipe=neural reranker={option}`"
-        raise ConfigError(place, f"{model.location} has no trained neural ranker; {way}")
+        raise ConfigError(key, f"{model.location} has no trained neural ranker; {way}")
     if stored.pop("schema", None) != SCHEMA:
-        raise ConfigError(place, f"{model.location} was written by another version of rerankbench")
-    for key, value in described(network, max_query, max_document).items():
-        if stored.get(key) != value:
-            raise ConfigError(place, f"{model.location} was trained with {key}={stored.get(key)}, not {value}")
+        raise ConfigError(key, f"{model.location} was written by another version of rerankbench")
+    for name, value in described(network, max_query, max_document).items():
+        if stored.get(name) != value:
+            raise ConfigError(key, f"{model.location} was trained with {name}={stored.get(name)}, not {value}")
     weights = model.load(_weights)
     table = weights.get("table", torch.zeros(0, 0))
     trained = ranker(network, _sizes(tokenizer, table, max_query, max_document), table, weights["idf"])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def trigrams(token: str) -> list[str]:
-    """The letter trigrams of `#token#`; a piece that goes on with a word has no `#` in front."""
+    """The letter trigrams of `#token#`; a word piece that continues a word has no `#` in front."""
     continues = token.startswith("##")
     word = token.removeprefix("##").lstrip("▁Ġ").lower()
     marked = f"{word}#" if continues else f"#{word}#"

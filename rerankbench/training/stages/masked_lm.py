@@ -101,8 +101,8 @@ class MaskedLM(Stage):
         """The compositions of the ranking module, which the last stage trained, with this language."""
         ranking = list(run.stages.values())[-1]
         base = [n for n in getattr(ranking.adaptation, "base_adapters", ()) if isinstance(run.stages.get(n), MaskedLM)]
-        found = compositions(name, base, run.folder / "checkpoint")
-        return {"compositions": {key: measured(key, adapters, run) for key, adapters in found.items()}}
+        composed = compositions(name, base, run.folder / "checkpoint")
+        return {"compositions": {key: measured(key, adapters, run) for key, adapters in composed.items()}}
 
 
 @dataclass(kw_only=True)

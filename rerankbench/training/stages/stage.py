@@ -75,7 +75,7 @@ class PreparedStage:
         return self.trainer.hooks.adaptation
 
     def save(self, folder: Path) -> None:
-        """Write to `folder` what becomes part of the run's checkpoint beside the network; before `finish`."""
+        """Write to `folder` what becomes part of the run's checkpoint besides the network; called before `finish`."""
         self.adaptation.save(folder)
 
     def finish(self) -> None:

@@ -159,7 +159,7 @@ def test_a_proxy_is_used_but_not_for_this_machine(server: ToyServer, monkeypatch
     monkeypatch.setenv("http_proxy", "http://me:pass%40word@127.0.0.1:9")
     assert ask(server.endpoint()) == [said(0)]
     monkeypatch.setenv("http_proxy", server.url.replace("http://", "http://me:pass%40word@").removesuffix("/v1"))
-    with pytest.raises(ConfigError, match="http://host.invalid/v1/chat/completions is not there"):
+    with pytest.raises(ConfigError, match=r"http://host\.invalid/v1/chat/completions is not there"):
         ask(server.endpoint(url="http://host.invalid/v1"))
     path, headers, _ = server.seen[-1]
     assert (path, headers["proxy-authorization"]) == ("http://host.invalid/v1/models", "Basic bWU6cGFzc0B3b3Jk")

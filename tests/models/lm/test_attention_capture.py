@@ -1,4 +1,4 @@
-"""The watched rows are those of the attention matrices that transformers computes eagerly."""
+"""The captured rows are those of the attention matrices that transformers computes eagerly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rerankbench.errors import ConfigError
-from rerankbench.models.lm.attention import watchable, watching
+from rerankbench.models.lm.attention_capture import capture_attention, enable_capture
 from tests.models.toy_causal import save
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -47,15 +47,15 @@ def test_rows_equal_the_eager_computation_fresh_and_from_a_cache(family: str, tm
     ids = torch.randint(3, 259, (1, 40), generator=torch.Generator().manual_seed(1))
     rows = range(32, 38)
     expected = _eager(path, ids, rows)
-    network = watchable(_load(path, "sdpa"))
+    network = enable_capture(_load(path, "sdpa"))
     with torch.inference_mode():
-        with watching(rows) as fresh:
+        with capture_attention(rows) as fresh:
             network.base_model(input_ids=ids)
         cache = DynamicCache()
         other = torch.cat([ids[:, :30], ids[:, :7]], dim=1)
         network.base_model(input_ids=other, past_key_values=cache, use_cache=True)
         cache.crop(30 - 37)
-        with watching(range(2, 8)) as cached:
+        with capture_attention(range(2, 8)) as cached:
             network.base_model(input_ids=ids[:, 30:], past_key_values=cache, use_cache=True)
     assert fresh.total is not None and cached.total is not None
     assert torch.allclose(fresh.total, expected, atol=1e-4)
@@ -63,21 +63,21 @@ def test_rows_equal_the_eager_computation_fresh_and_from_a_cache(family: str, tm
     assert float(fresh.total.sum()) == pytest.approx(3 * 4, abs=1e-4), "every row of every head sums to 1"
 
 
-def test_the_output_is_that_of_the_plain_network_watched_or_not(tmp_path: Path) -> None:
+def test_the_output_is_that_of_the_plain_network_with_capture_or_without(tmp_path: Path) -> None:
     import torch
 
     path = _save(tmp_path, "llama")
     ids = torch.arange(3, 30)[None]
     with torch.inference_mode():
         expected = _load(path, "sdpa")(ids).logits
-        network = watchable(_load(path, "sdpa"))
-        unwatched = network(ids).logits
-        with watching(range(2, 5)):
-            watched = network(ids).logits
-    assert torch.equal(unwatched, expected) and torch.equal(watched, expected)
+        network = enable_capture(_load(path, "sdpa"))
+        without = network(ids).logits
+        with capture_attention(range(2, 5)):
+            captured = network(ids).logits
+    assert torch.equal(without, expected) and torch.equal(captured, expected)
 
 
 def test_a_network_whose_attention_is_capped_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, "gemma2", sliding_window=9)
     with pytest.raises(ConfigError, match="attention"):
-        watchable(_load(path, "eager"))
+        enable_capture(_load(path, "eager"))
