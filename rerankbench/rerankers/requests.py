@@ -54,7 +54,7 @@ class Setwise:
 class Listwise:
     """In what order? Answer: all indices of `candidates`, most relevant first.
 
-    Where `top` is given only the first `top` places matter, and what follows them is in the order shown.
+    Where `top` is given only the first `top` ranks matter, and what follows them is in the order shown.
     """
 
     query: Query

@@ -67,7 +67,7 @@ def test_nothing_is_needed_or_imported_before_the_first_question() -> None:
     code = (
         "import sys\n"
         "from rerankbench.models.model import Model\n"
-        "from rerankbench.rerankers.requests import Usage\n"
+        "from rerankbench.usage import Usage\n"
         "from rerankbench.rerankers.scorers.bi_encoder import BiEncoder\n"
         "BiEncoder(model=Model(path='x'))\n"
         "assert not [name for name in sys.modules if name.startswith(('rerankbench.models.http', 'urllib.request'))]\n"
