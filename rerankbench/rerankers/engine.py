@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.progress import Advance, bar
-from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request, Rounds, request_key
+from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request, Rounds, request_keys
 from rerankbench.rerankers.reranker import AnyReranker, Reranker
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.transcript import Transcript
@@ -149,7 +149,7 @@ class Engine:
         stored = self.store if fingerprint else None
         # What is not stored depends on more than it should, perhaps on ids.
         reads = scorer.reads if fingerprint else scorer.reads | {"ids"}
-        keys = [request_key(request, reads, fingerprint) for request in requests]
+        keys = request_keys(requests, reads, fingerprint)
         distinct = dict(zip(keys, requests, strict=True))
         known = stored.answers(keys) if stored else {}
         todo = [key for key in distinct if key not in known]
