@@ -75,13 +75,13 @@ class Store:
     def answers(self, keys: Sequence[str]) -> dict[str, Any]:
         """The stored answers among these keys; keys without an answer are left out."""
         connection = self._connect()
-        found: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for start in range(0, len(keys), 500):  # SQLite bounds the parameters of one statement
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part)
-            found.update((key, json.loads(value)) for key, value in rows)
-        return found
+            answers.update((key, json.loads(value)) for key, value in rows)
+        return answers
 
     def add_answers(self, answers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Store answers durably; one that is already there stays as it is."""

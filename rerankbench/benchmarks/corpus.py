@@ -33,6 +33,8 @@ TEXT_KEYS = ("text", "contents", "content", "segment", "body", "passage")
 
 def text_key(record: Mapping[str, Any]) -> str:
     """The key of a record that the field `text` means."""
+    if record.get("text") is not None:
+        return "text"
     return next((key for key in TEXT_KEYS if record.get(key) is not None), "text")
 
 
@@ -90,7 +92,7 @@ class MemoryCorpus:
 class FileCorpus:
     """The documents of a file, plain or gzipped: JSON lines, or a table `id<TAB>text` or `id<TAB>title<TAB>text`.
 
-    Fields that are not in the text become metadata. Nothing is kept in memory but, while iterating, the ids seen. All
+    Fields that are not in the text become metadata. Only the ids are held in memory, and only while iterating. All
     methods raise DataError for a bad line.
     """
 
@@ -118,17 +120,17 @@ class FileCorpus:
     def fetch(self, ids: Collection[str]) -> dict[str, Document]:
         """The documents with these ids, in the order of the file: one pass that ends with the last of them."""
         wanted = {document_id.encode("utf-8", "surrogatepass") for document_id in ids}
-        found: dict[str, Document] = {}
+        documents: dict[str, Document] = {}
         for number, line in byte_lines(self.path) if wanted else ():
             leading = self._leading_id.match(line)
             if leading and leading[1] not in wanted:
                 continue  # most lines end here, unparsed
             document = self._parse(line, number)
-            if document.id.encode() in wanted and document.id not in found:
-                found[document.id] = document
-                if len(found) == len(wanted):
+            if document.id.encode() in wanted and document.id not in documents:
+                documents[document.id] = document
+                if len(documents) == len(wanted):
                     break
-        return found
+        return documents
 
     def fingerprint(self) -> str:
         """A hash of the bytes of the file and of the fields taken."""

@@ -99,7 +99,7 @@ class IrDatasets(BenchmarkOptions):
 
 @dataclass(frozen=True)
 class IrDatasetsCorpus:
-    """The documents of an id; no fields means ir_datasets' own choice of text."""
+    """The documents of an id; no fields means the text that ir_datasets chooses."""
 
     id: str
     fields: tuple[str, ...]
@@ -132,7 +132,7 @@ class IrDatasetsCorpus:
         fields = record._asdict()
         text = joined_fields(fields, self.fields, self.id) if self.fields else record.default_text()
         metadata = {n: v for n, v in metadata_of(fields, self.fields, "doc_id").items() if isinstance(v, PLAIN)}
-        if not self.fields:  # ir_datasets' own choice of text: its long parts are not kept twice
+        if not self.fields:  # the text is ir_datasets' choice: its long parts are not stored twice
             metadata = {n: v for n, v in metadata.items() if not (len(str(v)) > 100 and str(v) in text)}
         return Document(identifier(record.doc_id, self.id, None, "document id"), text, metadata)
 

@@ -9,7 +9,7 @@ from rerankbench.retrievers import fuse
 from rerankbench.types import Document, Query, Run
 
 Rerank = Callable[[AnyReranker, Sequence[Query], Run, Mapping[str, Document]], Run]
-"""The engine's own method: a run, reranked by any reranker."""
+"""The engine's method: a run, reranked by any reranker."""
 
 
 def top(run: Run, queries: Sequence[Query], depth: int | None) -> Run:

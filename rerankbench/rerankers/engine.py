@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.progress import Advance, bar
-from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request, Rounds, request_key
+from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request, Rounds, request_keys
 from rerankbench.rerankers.reranker import AnyReranker, Reranker
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.transcript import Transcript
@@ -149,7 +149,7 @@ class Engine:
         stored = self.store if fingerprint else None
         # What is not stored depends on more than it should, perhaps on ids.
         reads = scorer.reads if fingerprint else scorer.reads | {"ids"}
-        keys = [request_key(request, reads, fingerprint) for request in requests]
+        keys = request_keys(requests, reads, fingerprint)
         distinct = dict(zip(keys, requests, strict=True))
         known = stored.answers(keys) if stored else {}
         todo = [key for key in distinct if key not in known]
@@ -204,7 +204,7 @@ def _tokens(reranker: Reranker, scorer: Scorer, request: Request) -> int:
 
 
 def _plain(answer: Answer | Failure | Repaired) -> Any:
-    """An answer as JSON: failures and repairs become objects. NaN and infinity have no place in an order: failures."""
+    """An answer as JSON: failures and repairs become objects. NaN and infinity cannot be ordered: failures."""
     if isinstance(answer, Failure):
         return {"failure": answer.kind}
     if isinstance(answer, Repaired):
@@ -214,8 +214,8 @@ def _plain(answer: Answer | Failure | Repaired) -> Any:
     if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
         return {"failure": "no answer" if answer is None else "not a finite number"}
     if isinstance(answer, list) and any(isinstance(one, float) and not math.isfinite(one) for one in answer):
-        known = [None if isinstance(one, float) and not math.isfinite(one) else one for one in answer]
-        return {"repaired": "not a finite number", "value": known}
+        values = [None if isinstance(one, float) and not math.isfinite(one) else one for one in answer]
+        return {"repaired": "not a finite number", "value": values}
     return answer
 
 
@@ -226,5 +226,5 @@ def _with_tail(ranking: Ranking, first_stage: Sequence[tuple[str, float]]) -> li
     if {document for document, _ in head} != {document for document, _ in same}:
         raise RuntimeError("the strategy did not return a permutation of its candidates")
     if [score for _, score in head] == [score for _, score in same]:
-        return [*head, *tail]  # the scores are the first stage's own: nothing to shift
+        return [*head, *tail]  # the scores are those of the first stage: nothing to shift
     return append_tail(head, tail)

@@ -54,7 +54,7 @@ class Setwise:
 class Listwise:
     """In what order? Answer: all indices of `candidates`, most relevant first.
 
-    Where `top` is given only the first `top` places matter, and what follows them is in the order shown.
+    Where `top` is given only the first `top` ranks matter, and what follows them is in the order shown.
     """
 
     query: Query
@@ -111,26 +111,30 @@ class Strategy(Protocol):
         ...
 
 
-def request_key(request: Request, reads: Collection[str], *more: Any) -> str:
-    """A hash of `more` and of what a scorer that `reads` this sees of a request: see `Scorer.reads`."""
-    candidates = request.candidates
-    asked = [type(request).__name__, request.top] if isinstance(request, Listwise) else type(request).__name__
-    seen: list[Any] = [_seen(content, reads) for content in (request.query, *(c.document for c in candidates))]
-    if "instruction" in reads:
-        seen.append(request.query.instruction)
-    if "first_stage" in reads:
-        seen.append([(candidate.rank, candidate.score) for candidate in candidates])
-    return content_hash(asked, seen, *more)
-
-
-def _seen(content: Content, reads: Collection[str]) -> list[Any]:
+def request_keys(requests: Sequence[Request], reads: Collection[str], *more: Any) -> list[str]:
+    """For each request a hash of `more` and of what a scorer that `reads` this sees of it: see `Scorer.reads`."""
     kinds = tuple(kind for name, kind in (("text", str), ("pictures", Picture)) if name in reads)
-    parts = [part for part in content.parts if isinstance(part, kinds)]
-    seen: list[Any] = [content.key if len(parts) == len(content.parts) else content_key(parts)]
-    if "ids" in reads:
-        seen.append(content.id)
     fields = sorted(name.partition(".")[2] for name in reads if name.startswith("metadata."))
-    return [*seen, *(content.metadata.get(field) for field in fields)]
+    seen: dict[int, list[Any]] = {}  # by identity: a round shows many documents more than once
+
+    def see(content: Content) -> list[Any]:
+        if id(content) not in seen:
+            values = [content.id] if "ids" in reads else []
+            if kinds:
+                parts = [part for part in content.parts if isinstance(part, kinds)]
+                values.append(content.key if len(parts) == len(content.parts) else content_key(parts))
+            seen[id(content)] = [*values, *(content.metadata.get(field) for field in fields)]
+        return seen[id(content)]
+
+    keys = []
+    for request in requests:
+        candidates = request.candidates
+        asked = [type(request).__name__, request.top] if isinstance(request, Listwise) else type(request).__name__
+        instruction = request.query.instruction if "instruction" in reads else ""
+        first_stage = [(c.rank, c.score) for c in candidates] if "first_stage" in reads else []
+        shown = [value for c in candidates for value in see(c.document)]
+        keys.append(content_hash(more, asked, see(request.query), instruction, shown, first_stage))
+    return keys
 
 
 def by_score(candidates: Sequence[Candidate], scores: Mapping[str, float | None]) -> Ranking:

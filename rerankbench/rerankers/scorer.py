@@ -9,7 +9,7 @@ from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request
 from rerankbench.usage import Usage
 
 Record = Callable[[Request, str | None, Any], None]
-"""Takes a request, the prompt that it became, and the raw answer, to be kept for a person to read."""
+"""Takes a request, the prompt that it became, and the raw answer, for a person to read."""
 
 
 class Scorer:

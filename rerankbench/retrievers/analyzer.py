@@ -88,15 +88,15 @@ class Analyzer:
 def _any_language(text: str) -> list[str]:
     """Words with their combining marks; bigrams where the script puts no spaces between words."""
     word, run, unit = _patterns()
-    found: list[str] = []
+    terms: list[str] = []
     for match in word.finditer(text):
         piece = match.group()
         if run.fullmatch(piece):
             units = unit.findall(piece)
-            found += [a + b for a, b in pairwise(units)] or units
+            terms += [a + b for a, b in pairwise(units)] or units
         elif len(piece) > 1:
-            found.append(piece)
-    return found
+            terms.append(piece)
+    return terms
 
 
 @functools.cache

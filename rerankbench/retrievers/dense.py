@@ -19,7 +19,7 @@ from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Document, Run
 
@@ -107,7 +107,7 @@ class _Index:
         """The k documents with the largest inner product, or all the given ones; those not in the corpus score -1."""
         if given is None:
             scores: np.ndarray[Any, Any] = self.vectors @ vector
-            return [(self.ids[row], float(scores[row])) for row in top_k(scores, k, self._places)]
+            return [(self.ids[row], float(scores[row])) for row in top_k(scores, k, self._ties)]
         here = [document for document in given if document in self._rows]
         found = self.vectors[[self._rows[document] for document in here]] @ vector
         known = dict(zip(here, found.tolist(), strict=True))
@@ -124,8 +124,8 @@ class _Index:
         return {document: row for row, document in enumerate(self.ids)}
 
     @functools.cached_property
-    def _places(self) -> np.ndarray[Any, Any]:
-        return tie_places(self.ids)
+    def _ties(self) -> np.ndarray[Any, Any]:
+        return tie_ranks(self.ids)
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:

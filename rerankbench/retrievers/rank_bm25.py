@@ -12,7 +12,7 @@ from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.progress import track
 from rerankbench.retrievers.analyzer import Analyzer
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -41,7 +41,7 @@ class RankBM25:
             terms.append(self.analyzer.terms(document.text))
         index = self._index(terms)
         rows = {document: row for row, document in enumerate(ids)}
-        places = tie_places(ids)
+        ties = tie_ranks(ids)
         run: Run = {}
         for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
             asked = self.analyzer.terms(query.text)
@@ -51,7 +51,7 @@ class RankBM25:
                 run[query.id] = ordered(given, [float(scores[rows[d]]) if d in rows else 0.0 for d in given])
             else:
                 matched = _matched(index, asked)
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places, matched)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, ties, matched)]
         return run
 
     def fingerprint(self) -> str:

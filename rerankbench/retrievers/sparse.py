@@ -18,7 +18,7 @@ from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
 from rerankbench.retrievers.dense import chunks
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -48,7 +48,7 @@ class Sparse:
         encode = self._encoder.encode if self.query_weights == "network" else self._encoder.encode_tokens
         queries = encode([query.text for query in benchmark.queries])
         rows = {document: row for row, document in enumerate(ids)}
-        places = tie_places(ids)
+        ties = tie_ranks(ids)
         run: Run = {}
         for query, vector in zip(benchmark.queries, queries, strict=True):
             scores = (_matrix([vector]) @ index).toarray()[0]
@@ -56,7 +56,7 @@ class Sparse:
                 given = [document for document, _ in benchmark.candidates[query.id]]
                 run[query.id] = ordered(given, [float(scores[rows[d]]) if d in rows else 0.0 for d in given])
             else:
-                best = top_k(scores, self.k, places, scores > 0)
+                best = top_k(scores, self.k, ties, scores > 0)
                 run[query.id] = [(ids[row], float(scores[row])) for row in best]
         return run
 

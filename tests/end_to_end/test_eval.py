@@ -165,9 +165,11 @@ def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: 
     (mine / "shortest.py").write_text(
         "from dataclasses import dataclass, field\n"
         "from typing import ClassVar\n"
-        "from rerankbench.rerankers.requests import Pointwise, Usage\n\n"
+        "from rerankbench.rerankers.requests import Pointwise\n"
+        "from rerankbench.rerankers.scorer import Scorer\n"
+        "from rerankbench.usage import Usage\n\n"
         "@dataclass(kw_only=True)\n"
-        "class Shortest:\n"
+        "class Shortest(Scorer):\n"
         "    answers: ClassVar[type] = Pointwise\n"
         "    weight: float = 1.0\n"
         "    usage: Usage = field(init=False, default_factory=Usage)\n\n"

@@ -15,6 +15,7 @@ from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, DataError
 from rerankbench.rerankers.requests import Answer, Failure, Pairwise, Pointwise
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.strategies.pairwise import AllPairs
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.training.false_negatives import Judge
@@ -29,7 +30,7 @@ TWO: Qrels = {"a": {"d1": 1, "d50": 1, "d60": 0}, "b": {"d2": 1}}
 
 
 @dataclass
-class Numbers:
+class Numbers(Scorer):
     """Scores a document by its number, 0.1 less for each, except those in `failing`."""
 
     answers: ClassVar[Any] = Pointwise

@@ -14,7 +14,7 @@ from rerankbench.types import Candidate, Query, Ranking
 
 @dataclass(frozen=True, kw_only=True)
 class InsertScores:
-    """Any listwise strategy, with each document's first-stage score written in front of its text.
+    """Any listwise strategy, with each document's first-stage score in front of its text.
 
     scale: the score as it is, from 0 to 1, from 0 to 100, or as a z-score, over the query's whole candidate list (1
     where all are equal). template: has {score} before {text}, so that cutting a long document never cuts its score.
