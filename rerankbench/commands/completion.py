@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from rerankbench.commands.table import COMMANDS, NAMES
 from rerankbench.config.options import groups
 from rerankbench.errors import ConfigError, nearest
-
-COMMANDS = ("eval", "train", "rerank", "ls", "show", "export", "ui", "completion")
 
 _SCRIPTS = {
     "bash": """\
@@ -35,6 +35,16 @@ complete -c rerankbench -f -a '(rerankbench _complete (commandline -opc)[2..] (c
 }
 
 
+def main(words: Sequence[str], folders: Sequence[Path]) -> None:
+    """Print the script."""
+    print(script(words[0] if words else ""))
+
+
+def complete(words: Sequence[str]) -> None:
+    """Print the candidates: what the scripts call."""
+    print("\n".join(candidates(words)))
+
+
 def script(shell: str) -> str:
     """The script to source in this shell. Raises ConfigError for a shell there is none for."""
     if shell not in _SCRIPTS:
@@ -46,15 +56,14 @@ def candidates(words: Sequence[str]) -> list[str]:
     """What the last word could become: a command, a group with `=`, an option of the group."""
     last = words[-1] if words else ""
     if len(words) <= 1:
-        return [command for command in COMMANDS if command.startswith(last)]
+        return [name for name in NAMES if name.startswith(last)]
     if words[0] == "completion":
         return [shell for shell in _SCRIPTS if shell.startswith(last)]
-    if words[0] == "export":
-        return [option for option in ("--to", "--hub", "--private") if option.startswith(last)]
+    if last.startswith("-") or words[0] == "export":
+        options = COMMANDS[words[0]].options if words[0] in COMMANDS else ()
+        return [option for option in options if option.startswith(last)]
     known = groups()
-    if words[0] == "ls":
-        return [group for group in known if group.startswith(last)]
     group, equals, option = last.partition("=")
     if equals:
         return [f"{group}={name}" for name in known.get(group, ()) if name.startswith(option)]
-    return [f"{name}=" for name in known if name.startswith(last)]
+    return [name if words[0] == "ls" else f"{name}=" for name in known if name.startswith(last)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from rerankbench.rerankers.trained import run_folder
 from rerankbench.tracking.config_record import without_user_info
 from rerankbench.tracking.model_card import model_card
 from rerankbench.tracking.run_folder import is_finished
+
+
+def main(
+    words: Sequence[str], folders: Sequence[Path], to: str | None = None, hub: str | None = None, private: bool = False
+) -> None:
+    """Export the run folder that is named."""
+    if len(words) != 1:
+        raise ConfigError("export", "needs one run folder: rerankbench export RUN_FOLDER --to DIR")
+    print(f"exported to {export(words[0], to, hub, private)}")
 
 
 def export(run: str, to: str | None, hub: str | None, private: bool = False) -> str:

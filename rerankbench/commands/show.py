@@ -10,6 +10,11 @@ from rerankbench.errors import ConfigError
 from rerankbench.types import Candidate
 
 
+def main(words: Sequence[str], folders: Sequence[Path]) -> None:
+    """Print the prompt."""
+    print(shown(words, folders))
+
+
 def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """The first prompt that the reranker asks of its model for the first query, with its tokens counted.
 
@@ -35,7 +40,7 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     if not isinstance(scorer, Prompted):
         raise ConfigError("reranker", "has no prompt to show; try reranker=yes_no, or prompt=setwise")
 
-    from rerankbench.evaluate import fetch
+    from rerankbench.retrievers.first_stage import fetch
     from rerankbench.store import Store
 
     retriever = build(parts["retriever"], "retriever")

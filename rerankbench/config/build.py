@@ -24,6 +24,8 @@ def build(node: Any, key: str, **provided: Any) -> Any:
     if "_target_" not in node:
         return values
     target = node["_target_"]
+    if not callable(target):
+        raise ConfigError(f"{key}._target_", f"{target!r} has not been checked")
     wanted = inspect.signature(target).parameters
     values.update({name: value for name, value in provided.items() if name in wanted and name not in values})
     for name, parameter in wanted.items():

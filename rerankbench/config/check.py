@@ -36,17 +36,26 @@ def check(node: Any, key: str, folders: Sequence[Path] = ()) -> Any:
     target = resolve(str(named), f"{place}_target_", folders) if not callable(named) else named
     known = parameters(target, key)
     values: dict[str, Any] = {"_target_": target}
-    # Plain values before nodes, so that a mistake is told where it was made, not where it was interpolated.
-    for name, value in sorted(node.items(), key=lambda item: isinstance(item[1], Mapping | list)):
+    for name, value in sorted(node.items(), key=_rank):
+        inner = f"{place}{name}"
         if name == "_target_":
             continue
         if name not in known:
-            raise ConfigError(f"{place}{name}", f"unknown key; {nearest(str(name), known)}")
-        values[name] = checked(check(value, f"{place}{name}", folders), known[name].annotation, f"{place}{name}")
+            raise ConfigError(inner, f"unknown key; {nearest(str(name), known)}")
+        if value == "???":
+            raise ConfigError(inner, f"must be given: {f'{name}@' if name in ('model', 'prompt') else ''}{inner}=…")
+        values[name] = checked(check(value, inner, folders), known[name].annotation, inner)
     for name, parameter in known.items():
         if parameter.required and name not in values:
             raise ConfigError(f"{place}{name}", f"must be given ({name_of(target)} needs it)")
     return values
+
+
+def _rank(item: tuple[Any, Any]) -> int:
+    """Plain values first, then parts, then lists and mappings of parts: a mistake is reported where it was made, not
+    where it was interpolated.
+    """
+    return 2 * isinstance(item[1], Mapping | list) - (isinstance(item[1], Mapping) and "_target_" in item[1])
 
 
 def checked(value: Any, annotation: Any, key: str) -> Any:
@@ -75,7 +84,11 @@ def checked(value: Any, annotation: Any, key: str) -> Any:
     for option in options:
         if (choices := _choices(option)) and isinstance(value, str):
             raise ConfigError(key, f"{value!r} is not a choice; {nearest(value, map(str, choices))}")
-    shown = "a node" if isinstance(value, Mapping) else repr(value)
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        shown = f"a node of {target.__name__}" if callable(target) else "a mapping"
+    else:
+        shown = repr(value)
     raise ConfigError(key, f"must be {describe(annotation)}, got {shown}")
 
 
@@ -98,7 +111,7 @@ def describe(annotation: Any) -> str:
         elif _is_mapping(origin):
             text = "a mapping"
         else:
-            text = f"a {getattr(plain, '__name__', plain)} node"
+            text = f"a node of {getattr(plain, '__name__', plain)}"
         shown.append(" ".join([text, *filter(None, [" and ".join(_bound_words(bound) for bound in bounds)])]))
     return " or ".join(sorted(shown, key=lambda text: text == "null"))
 
@@ -150,9 +163,13 @@ def _is_node_of(value: Any, wanted: Any) -> bool:
 
 
 def _options(annotation: Any) -> list[Any]:
-    """The members of a union, or the annotation itself."""
+    """The members of a union, each with its bounds, or the annotation itself."""
+    annotation = getattr(annotation, "__value__", annotation)  # type Alias = …
     if get_origin(annotation) in (Union, types.UnionType):
         return [option for part in get_args(annotation) for option in _options(part)]
+    plain, bounds = _plain(annotation)
+    if bounds and len(inner := _options(plain)) > 1:
+        return [option if option is types.NoneType else Annotated[(option, *bounds)] for option in inner]
     return [annotation]
 
 

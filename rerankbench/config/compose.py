@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.config.build import build
-from rerankbench.config.complete import complete, share_stage_parts
+from rerankbench.config.complete import complete, drop_unused, has, share_stage_parts
 from rerankbench.config.options import conf_folder, groups
-from rerankbench.config.overrides import apply, read, reranker_parts
+from rerankbench.config.overrides import SHORT, Override, apply, expand, read
 from rerankbench.config.schema import PARTS, checked_parts, dotted
 from rerankbench.errors import ConfigError
 
-_UNUSED = re.compile(r"(?:In '(?P<file>[^']+)': )?Could not override '(?P<key>[^']+)'")
+_UNUSED = re.compile(r"(?P<file>In '[^']+': )?Could not override '(?P<key>[^']+)'")
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,28 @@ class Composed:
 def compose(command: str, words: Sequence[str], folders: Sequence[Path] = ()) -> Composed:
     """The configuration of `command` (`eval` or `train`) with these overrides, checked.
 
-    Raises ConfigError for every mistake: unknown group, option or key, wrong type, parts that do not fit.
+    Raises ConfigError for every mistake: unknown group, option or key, wrong type, value out of bounds, parts that do
+    not fit.
     """
     use_folders(folders)
     known = groups(folders)
     overrides = [read(word, known) for word in sized(words, folders)]
-    chosen = [override for override in overrides if override.group]
-    config, choices = _files(command, [o.text for o in chosen if o.place not in _SHORT], folders)
-    short = [override for override in overrides if override.place.split(".")[0] in _SHORT]
-    if short:  # where the one scorer's model and prompt are, is known when the reranker is
-        placed = {id(o): o.at(reranker_parts(config, o.place.split(".")[0])) for o in short}
-        overrides = [placed.get(id(override), override) for override in overrides]
-        config, choices = _files(command, [override.text for override in overrides if override.group], folders)
-    valid = {*dotted(OmegaConf.to_container(config, resolve=False)), *known, *_SHORT}
+    config, choices = option_files(command, [o for o in overrides if o.group and not o.short], folders)
+    if any(override.short for override in overrides):  # what they mean is known once the reranker is
+        chosen = any(override.short and override.group for override in overrides)
+        overrides = expand(overrides, config)
+        if chosen:
+            config, choices = option_files(command, [o for o in overrides if o.group], folders)
+    valid = {*dotted(OmegaConf.to_container(config, resolve=False)), *known, *SHORT}
     for override in overrides:
         if not override.group:
             apply(override, config, valid)
     share_stage_parts(config, folders)
     complete(config, "", folders)
-    parts = checked_parts(command, resolve_all(config), tuple(folders))
-    for name in PARTS[command]:  # constructors check what lies between two fields; they load nothing
+    parts = checked_parts(command, _resolved(config), tuple(folders))
+    for name in PARTS[command]:  # constructors check relations between fields; they load nothing
         build(parts[name], name, benchmark=None, folders=tuple(folders))
     return Composed(config, choices, parts, tuple(folders))
-
-
-_SHORT = ("model", "prompt")
-"""Short for the one `model` and `prompt` inside the reranker."""
 
 
 def use_folders(folders: Sequence[Path]) -> None:
@@ -94,71 +90,68 @@ def sized(words: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
     return changed if changed == list(words) else [word for word in changed if not word.startswith("size=")]
 
 
-def resolve_all(config: DictConfig) -> dict[str, Any]:
-    """The plain, fully resolved configuration; ConfigError for a value that is missing or cannot be resolved."""
-    try:
-        if missing := sorted(OmegaConf.missing_keys(config)):
-            raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
-        container = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error.full_key or ""), str(error).splitlines()[0]) from error
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+def option_files(
+    primary: str | None, chosen: Sequence[Override], folders: Sequence[Path]
+) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of the files that these overrides choose, completed, and the option of each group.
+
+    primary: the file at the top, if any.
+    """
+    config, choices = _hydra(primary, chosen, [], folders)
+    drop_unused(config, folders, keep={override.place for override in chosen})
+    choices = {key: name for key, name in choices.items() if "@" not in key or has(config, key.partition("@")[2])}
+    complete(config, "", folders, stage_parts=False)
+    return config, choices
 
 
-def _files(command: str, choosing: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig, dict[str, str]]:
-    """What Hydra makes of the files that these overrides choose, made whole, and the option of each group."""
+def _hydra(
+    primary: str | None, chosen: Sequence[Override], added: Sequence[Override], folders: Sequence[Path]
+) -> tuple[DictConfig, dict[str, str]]:
+    """What Hydra makes of the files. added: choices for places at which no file chooses anything."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    search = ",".join(f"file://{folder.resolve()}" for folder in folders)
-    words = [*([f"hydra.searchpath=[{search}]"] if folders else []), *choosing]
-    dropped: list[str] = []
+    words = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]"] if folders else []
+    words += [f"+{override.text}" for override in added]
+    used, unused = list(chosen), list[Override]()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for _ in range(len(words) + 8):
+        while True:
             try:
-                config = hydra_compose(command, words, return_hydra_config=True)
+                config = hydra_compose(primary, [*words, *(o.text for o in used)], return_hydra_config=True)
                 break
             except (HydraException, OmegaConfBaseException) as error:
-                words, dropped = _mended(words, dropped, error, folders)
+                found = _UNUSED.search(str(error))
+                key = found["key"] if found else ""
+                if mine := [override for override in used if found and override.key == key]:
+                    used.remove(mine[0])
+                    unused.append(mine[0])
+                elif found and found["file"]:  # a recipe's model, say, for a reranker that has none: chooses nothing
+                    words += [f"{key}=[]", f"+{key}=[]"]
+                else:
+                    problem = " ".join(line.strip() for line in str(error).splitlines()[:2])
+                    raise ConfigError(key, problem) from error
     choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
-    container = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(container, dict)
-    del container["hydra"]
-    plain = OmegaConf.create(container)
-    for key in dropped:
-        choices.pop(key, None)
-        _remove(plain, key.partition("@")[2])
-    complete(plain, "", folders, stage_parts=False)
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.set_struct(plain, False)
+    # A choice for a place at which no file chooses replaces what is there; it and what is inside it stand alone.
+    outer = [one for one in unused if not any(one.inside(other) for other in unused)]
+    if outer:
+        inner = [one for one in chosen if any(one.inside(other) for other in outer)]
+        alone, more = _hydra(None, inner, outer, folders)
+        choices.update(more)
+        for override in outer:
+            OmegaConf.update(plain, override.place, OmegaConf.select(alone, override.place), merge=False)
     return plain, choices
 
 
-def _mended(
-    words: Sequence[str], dropped: Sequence[str], error: Exception, folders: Sequence[Path]
-) -> tuple[list[str], list[str]]:
-    """The words with which Hydra goes on after it found nothing to override; else the ConfigError that explains it.
-
-    What the command line chooses is added where no file has it. What a recipe would choose for another reranker than
-    the one at hand (its model) is left out.
-    """
-    found = _UNUSED.search(str(error))
-    key = found["key"] if found else ""
-    place = next((i for i, word in enumerate(words) if key and word.partition("=")[0] == key), None)
-    if place is not None:
-        return [f"+{word}" if i == place else word for i, word in enumerate(words)], list(dropped)
-    if found and found["file"] and "@" in key and key not in dropped:
-        option = next(iter(groups(folders)[key.partition("@")[0]]))
-        return [*words, f"+{key}={option}"], [*dropped, key]
-    raise ConfigError(key, " ".join(line.strip() for line in str(error).splitlines()[:2])) from error
-
-
-def _remove(config: DictConfig, place: str) -> None:
-    """Take a node out, and those around it that are empty then."""
-    around, _, name = place.rpartition(".")
-    parent = OmegaConf.select(config, around) if around else config
-    del parent[name]
-    if around and not parent:
-        _remove(config, around)
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """The plain, resolved configuration; ConfigError for a value that cannot be resolved."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error.full_key or ""), str(error).splitlines()[0]) from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rerankbench.errors import ConfigError, nearest
-
 Groups = Mapping[str, Mapping[str, Path]]
 
 
@@ -35,17 +33,3 @@ def description(file: Path) -> str:
                 continue
             return line[1:].strip() if line.startswith("#") else ""
     return ""
-
-
-def listing(chosen: str | None, folders: Sequence[Path] = ()) -> str:
-    """The options of a group and of the groups inside it, or of all groups, as text."""
-    found = groups(folders)
-    wanted = [g for g in sorted(found) if chosen is None or g == chosen or g.startswith(f"{chosen}/")]
-    if not wanted:
-        raise ConfigError("", f"no group {chosen!r}; {nearest(chosen or '', found)}")
-    blocks = []
-    for group in wanted:
-        options = found[group]
-        width = max(map(len, options))
-        blocks.append("\n".join([f"{group}=", *(f"  {n:<{width}}  {description(f)}" for n, f in options.items())]))
-    return "\n\n".join(blocks)

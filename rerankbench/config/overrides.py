@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench.config.complete import is_stage_part
+from rerankbench.config.complete import has, is_stage_part, node_at
+from rerankbench.config.moved import renamed
 from rerankbench.errors import ConfigError, nearest
+
+log = logging.getLogger("rerankbench")
+
+SHORT = ("model", "prompt")
+"""`model=…` and `prompt.key=…` are short for the one `model` or `prompt` inside the reranker."""
 
 
 @dataclass(frozen=True)
 class Override:
     """One word. group: the group whose option it chooses, or "". place: the key that it sets, or the group's package.
 
-    text: as Hydra reads it. value: what it sets. deletes: whether it takes the key away.
+    text: as Hydra reads it. value: what it sets. deletes: whether it removes the key.
     """
 
     text: str
@@ -26,23 +33,22 @@ class Override:
     value: Any = None
     deletes: bool = False
 
-    def at(self, places: Sequence[str]) -> Override:
-        """The short `model=…` or `prompt.key=…`, at the one place inside the reranker that it means.
+    @property
+    def key(self) -> str:
+        """What is left of the equals sign."""
+        return self.text.partition("=")[0]
 
-        Raises ConfigError where there is none, or several.
-        """
-        short, _, rest = self.place.partition(".")
-        if not places:
-            raise ConfigError(short, f"the reranker has no {short} that could be set")
-        if len(places) > 1:
-            shown = ", ".join(f"{place}{f'.{rest}' if rest else ''}=…" for place in places)
-            raise ConfigError(short, f"there are several; say which: {shown}")
-        place = f"{places[0]}.{rest}" if rest else places[0]
-        text = f"{self.group}@{place}={self.text.partition('=')[2]}" if self.group else self.text
-        return replace(self, place=place, text=text)
+    @property
+    def short(self) -> bool:
+        """Whether it means the one model or prompt inside the reranker."""
+        return self.place.partition(".")[0] in SHORT
+
+    def inside(self, other: Override) -> bool:
+        """Whether its place is in the other's."""
+        return self.place.startswith(f"{other.place}.")
 
 
-def read(word: str, groups: Mapping[str, Any]) -> Override:
+def read(word: str, groups: Mapping[str, Mapping[str, Any]]) -> Override:
     """Read one word. Raises ConfigError for one that Hydra cannot read, or an option that does not exist."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -54,47 +60,49 @@ def read(word: str, groups: Mapping[str, Any]) -> Override:
         why = str(error).splitlines()[0]
         raise ConfigError("", f"cannot read the override {word!r} (write key=value): {why}") from error
     key, plain = str(parsed.key_or_group), word.lstrip("+")
+    if parsed.is_delete():
+        return Override(plain, "", key.replace("/", "."), deletes=True)
     if key not in groups and key not in ("experiment", "size"):
-        return Override(plain, "", key, value, parsed.is_delete())
+        if "/" in key:
+            raise ConfigError(key, f"unknown key; {nearest(key, groups)}")
+        return Override(plain, "", key, value)
     if word != plain and parsed.package is None:
         raise ConfigError(key, f"write {plain} (the group is there already; no +)")
-    options = groups.get(key, {})
     for option in value if isinstance(value, list) else [value]:
-        if isinstance(option, str) and option not in options and option != "null":
-            raise ConfigError(key, f"no option {option!r}; {nearest(option, options)}")
-    if parsed.is_delete():
-        return Override(plain, "", key.replace("/", "."), None, True)
+        folder, _, name = str(option).rpartition("/")  # experiment=small/NAME
+        if isinstance(option, str) and option != "null" and name not in groups.get(f"{key}/{folder}".rstrip("/"), ()):
+            raise ConfigError(key, f"no option {option!r}; {nearest(name, groups.get(key, ()))}")
     place = parsed.package if parsed.package is not None else key.replace("/", ".")
     return Override(plain, key, place, value)
 
 
-def apply(override: Override, config: DictConfig, valid: set[str]) -> None:
-    """Set or delete the value in place. Raises ConfigError for a key that the configuration does not have."""
-    place = override.place
-    around, _, name = place.rpartition(".")
-    try:
-        parent = OmegaConf.select(config, around, throw_on_missing=False) if around else config
-        known = isinstance(parent, DictConfig) and (name in parent or _free(config, around))
-        if not known and not is_stage_part(place):
-            raise ConfigError(place, f"unknown key; {nearest(place, valid)}")
-        if override.deletes:
-            if parent is None or name not in parent:
-                raise ConfigError(place, f"unknown key; {nearest(place, valid)}")
-            del parent[name]
-            return
-        with open_dict(config):
-            OmegaConf.update(config, place, override.value, merge=True, force_add=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(place, str(error).splitlines()[0]) from error
+def expand(overrides: Sequence[Override], config: DictConfig) -> list[Override]:
+    """The overrides, a short `model=…` or `prompt.key=…` at the one place inside the reranker that it means.
+
+    Raises ConfigError where there is none, or several.
+    """
+    return [_expanded(override, config) if override.short else override for override in overrides]
 
 
-def reranker_parts(config: DictConfig, name: str) -> list[str]:
+def _expanded(override: Override, config: DictConfig) -> Override:
+    short, _, rest = override.place.partition(".")
+    places = [f"{place}.{rest}" if rest else place for place in _places_in_reranker(config, short)]
+    if not places:
+        raise ConfigError(override.place, f"the reranker has no {short} that could be set")
+    if len(places) > 1:
+        choosing = f"{override.group}@" if override.group else ""
+        raise ConfigError(
+            override.place, f"there are several; say which: {', '.join(f'{choosing}{p}=…' for p in places)}"
+        )
+    text = f"{override.group}@{places[0]}={override.text.partition('=')[2]}" if override.group else override.text
+    return replace(override, place=places[0], text=text)
+
+
+def _places_in_reranker(config: DictConfig, name: str) -> list[str]:
     """Where in the reranker a `model` or `prompt` is, however deep it is nested."""
 
     def walk(node: Any, place: str) -> Iterator[str]:
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
-            return
-        for key in map(str, node):
+        for key in map(str, node if isinstance(node, DictConfig) and not node._is_none() else ()):
             if key == name:
                 yield f"{place}.{key}"
             else:
@@ -103,13 +111,32 @@ def reranker_parts(config: DictConfig, name: str) -> list[str]:
     return list(walk(config.get("reranker"), "reranker"))
 
 
+def apply(override: Override, config: DictConfig, valid: Collection[str]) -> None:
+    """Set or delete the value in place. Raises ConfigError for a key that the configuration does not have."""
+    place = override.place
+    if not _settable(config, place):
+        place = renamed(place)  # an earlier version's name, where there is the new one
+        if place == override.place or not _settable(config, place):
+            raise ConfigError(override.place, f"unknown key; {nearest(override.place, valid)}")
+        log.warning("%s is the name of an earlier version; taken as %s", override.place, place)
+    around, _, name = place.rpartition(".")
+    try:
+        if override.deletes:
+            del node_at(config, around)[name]
+        else:
+            OmegaConf.update(config, place, override.value, merge=True, force_add=True)
+    except (OmegaConfBaseException, KeyError) as error:
+        raise ConfigError(override.place, str(error).splitlines()[0]) from error
+
+
+def _settable(config: DictConfig, place: str) -> bool:
+    """Whether there is such a key, or may be: in a mapping inside a target's node, or in a stage's part."""
+    return has(config, place) or _free(config, place.rpartition(".")[0]) or is_stage_part(config, place)
+
+
 def _free(config: DictConfig, place: str) -> bool:
     """Whether keys can be added there: a mapping inside a target's node, such as `model.extra_body`."""
-    node = OmegaConf.select(config, place) if place else None
     parts = place.split(".")
-    around = [OmegaConf.select(config, ".".join(parts[:n])) for n in range(1, len(parts))]
-    return (
-        isinstance(node, DictConfig)
-        and "_target_" not in node
-        and any(isinstance(one, DictConfig) and "_target_" in one for one in around)
-    )
+    *around, node = (node_at(config, ".".join(parts[:n])) for n in range(1, len(parts) + 1))
+    mapping = isinstance(node, DictConfig) and "_target_" not in node
+    return mapping and any(isinstance(outer, DictConfig) and "_target_" in outer for outer in around)

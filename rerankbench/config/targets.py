@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,7 @@ def resolve(target: str, key: str, folders: Sequence[Path] = ()) -> Target:
     if file is None:
         raise ConfigError(key, f"no Python module {module_name!r} to find {name!r} in")
     _require_trusted(file, target, key, folders)
-    defined = [
-        node.name
-        for node in ast.parse(file.read_text(encoding="utf-8"), filename=str(file)).body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef)
-    ]
+    defined = _defined(file, file.stat().st_mtime_ns)
     if name not in defined:
         raise ConfigError(key, f"{module_name} defines no {name!r}; {nearest(name, defined)}")
     found: Any = getattr(importlib.import_module(module_name), name, None)
@@ -51,6 +48,13 @@ def resolve(target: str, key: str, folders: Sequence[Path] = ()) -> Target:
 def name_of(target: Target) -> str:
     """The dotted name that `resolve` finds this target by."""
     return f"{target.__module__}.{target.__qualname__}"
+
+
+@lru_cache(maxsize=1024)
+def _defined(file: Path, changed: int) -> tuple[str, ...]:
+    """The names of a module's classes and functions. changed: the file's time of change, so that edits are seen."""
+    body = ast.parse(file.read_text(encoding="utf-8"), filename=str(file)).body
+    return tuple(node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef))
 
 
 def _source(module_name: str) -> Path | None:

@@ -52,11 +52,11 @@ class Analyzer:
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES and self.language not in UNSTEMMED:
             raise ConfigError(
-                "analyzer.language",
+                "language",
                 f"unknown language {self.language!r}; {nearest(self.language, {*LANGUAGES, *UNSTEMMED})}",
             )
         if self.stemmer and self.language not in LANGUAGES:
-            raise ConfigError("analyzer.stemmer", f"there is no Snowball stemmer for {self.language!r}")
+            raise ConfigError("stemmer", f"there is no Snowball stemmer for {self.language!r}")
 
     def terms(self, text: str) -> list[str]:
         """The index terms of a text, in order, repeated as they occur."""

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
-from rerankbench.errors import ConfigError
 from rerankbench.progress import track
 from rerankbench.retrievers.analyzer import Analyzer
 from rerankbench.retrievers.top_k import ordered, tie_places, top_k
@@ -29,18 +30,12 @@ INDEX_FORMAT = 1
 class BM25:
     """The top k documents that share a term with the query; the index is kept in the store."""
 
-    k: int = 100
-    k1: float = 1.5
-    b: float = 0.75
+    k: Annotated[int, Ge(1)] = 100
+    k1: Annotated[float, Ge(0)] = 1.5
+    b: Annotated[float, Interval(ge=0, le=1)] = 0.75
     delta: float = 0.5
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
     analyzer: Analyzer = field(default_factory=Analyzer)
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise ConfigError("k1", f"needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1}, b={self.b}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus; given candidate lists are scored with the corpus's statistics, unmatched ones 0."""

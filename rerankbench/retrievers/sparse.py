@@ -8,10 +8,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
@@ -31,12 +33,8 @@ class Sparse:
     """
 
     model: Model
-    k: int = 100
+    k: Annotated[int, Ge(1)] = 100
     query_weights: Literal["network", "tokens"] = "network"
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus, or score the given candidate lists."""
@@ -82,7 +80,7 @@ class Sparse:
                 parts.append(_matrix(self._encoder.encode([document.text for document in documents])))
                 advance(len(documents))
         if not parts:
-            raise ConfigError("benchmark", "the corpus is empty")
+            raise ConfigError(key_of(self, ""), "the corpus is empty")
         sparse.save_npz(folder / "words.npz", sparse.vstack(parts).T.tocsr(), compressed=False)
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 

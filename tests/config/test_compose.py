@@ -25,6 +25,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str,
         return tmp_path
 
     monkeypatch.setattr("sys.path", [*sys.path])
+    for name in [name for name in sys.modules if name.startswith("compose_")]:  # another test's
+        del sys.modules[name]
     return write
 
 
@@ -40,19 +42,19 @@ def _problem(*overrides: str, folders: tuple[Path, ...] = (), command: str = "ev
     [
         (["retriever.anlyzer.b=1"], "retriever.anlyzer.b: unknown key; did you mean 'retriever.analyzer'?"),
         (["retriever.analyzer.stemer=1"], f"retriever.analyzer.stemer: {UNKNOWN} 'retriever.analyzer.stemmer'?"),
-        (["+retriever.analyzer.stemer=true"], "retriever.analyzer.stemer: unknown key; did you mean 'stemmer'?"),
-        (["++model.pth=x"], "model.pth: unknown key; did you mean 'path'?"),
+        (["+retriever.analyzer.stemer=true"], f"retriever.analyzer.stemer: {UNKNOWN} 'retriever.analyzer.stemmer'?"),
+        (["++model.pth=x"], f"reranker.scorer.model.pth: {UNKNOWN} 'reranker.scorer.model.path'?"),
         (["+sede=1"], "sede: unknown key; did you mean 'seed'?"),
         (["store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
-        (["+store.dri=x"], "store.dri: unknown key; did you mean 'dir'?"),
+        (["+store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
         (["~retriever.k2"], "retriever.k2: unknown key; did you mean 'retriever.k'?"),
-        (["reranker.depth=1.5"], "reranker.depth: must be an integer, got 1.5"),
+        (["reranker.depth=1.5"], "reranker.depth: must be an integer or null, got 1.5"),
         (["reranker.depth=true"], "reranker.depth: must be an integer"),
         (["retriever.k=null"], "retriever.k: must be an integer, got null"),
         (["force=maybe"], "force: must be true or false, got 'maybe'"),
         (["measures.names=ndcg@10"], "measures.names: must be a list, got 'ndcg@10'"),
         (["benchmark.fields=[title,[text]]"], "benchmark.fields[1]: must be text"),
-        (["model.dtype=float64"], "model.dtype: 'float64' is not a choice; did you mean 'float16'?"),
+        (["model.dtype=float64"], "reranker.scorer.model.dtype: 'float64' is not a choice; did you mean 'float16'?"),
         (["retriever.method=bm25"], "retriever.method: 'bm25' is not a choice; did you mean 'bm25"),
         (["benchmark=pydoc"], "benchmark: no option 'pydoc'; did you mean 'pydocs'?"),
         (["reranker/scorer=oracl"], "reranker/scorer: no option 'oracl'; did you mean 'oracle'?"),
@@ -61,9 +63,9 @@ def _problem(*overrides: str, folders: tuple[Path, ...] = (), command: str = "ev
         (["+reranker=oracle"], "reranker: write reranker=oracle (the group is there already; no +)"),
         (["+experiment=x"], "experiment: write experiment=x (the group is there already; no +)"),
         (["size=smal"], "size: no option 'smal'; did you mean 'small'?"),
-        (["model=hub"], "model.path: must be given: model.path=…"),
+        (["model=hub"], "reranker.scorer.model.path: must be given: reranker.scorer.model.path=…"),
         (["retriever=run_file"], "retriever.path: must be given: retriever.path=…"),
-        (["model.path=${nothing}"], "model.path: Interpolation key 'nothing' not found"),
+        (["model.path=${nothing}"], "reranker.scorer.model.path: Interpolation key 'nothing' not found"),
         (["reranker=identity", "reranker/scorer=oracle"], "reranker.scorer: takes no scorer: the strategy asks"),
         (["reranker=oracle", "~reranker/scorer"], "reranker.scorer: must be given: the strategy asks Pointwise"),
     ],
@@ -98,7 +100,7 @@ def test_a_scorer_that_answers_other_questions_is_refused(mine: Callable[[dict[s
         {"compose_parts.py": SCORER, "reranker/scorer/duo.yaml": "# Duo\n_target_: compose_parts.Preference\n"}
     )
     told = _problem("reranker=oracle", "reranker/scorer=duo", folders=(folder,))
-    assert told.startswith("reranker.scorer: answers 'Pairwise' requests, but the strategy asks Pointwise requests; ")
+    assert told.startswith("reranker.scorer: answers Pairwise requests, but the strategy asks Pointwise requests; ")
     assert "oracle" in told.partition("scorers that do:")[2]
 
 
@@ -180,13 +182,93 @@ def test_passages_are_for_strategies_that_ask_about_one_document() -> None:
     assert told == "reranker.passages: are scored one by one, but the strategy asks Setwise requests"
 
 
-def test_rerankers_inside_a_reranker_do_not_get_one_anothers_model() -> None:
-    with pytest.raises(ConfigError, match=r"share one model, but reranker\.first wants minilm, .*second wants smollm2"):
-        compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no"])
-    with pytest.raises(ConfigError, match="share one prompt"):
-        compose("eval", ["reranker=cascade", "reranker@reranker.first=yes_no", "reranker@reranker.second=rankgpt"])
-    own = "+model@reranker.first.scorer.model=minilm"
-    config = compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no", own]).config
-    assert config.reranker.first.scorer.model.wheel != config.reranker.second.scorer.model.wheel
-    shared = compose("eval", ["reranker=cascade", "reranker@reranker.second=yes_no", "model=smollm2"]).config
-    assert shared.reranker.first.scorer.model == shared.reranker.second.scorer.model
+def _models(*overrides: str) -> dict[str, str]:
+    """Where a model is inside the reranker → the option that it is."""
+    chosen = compose("eval", overrides).choices.items()
+    return {key.partition("@")[2].removeprefix("reranker."): name for key, name in chosen if key.startswith("model@")}
+
+
+CASCADE = ("reranker=cascade", "reranker@reranker.first=bi_encoder", "reranker@reranker.second=query_likelihood")
+
+
+def test_rerankers_inside_a_reranker_have_models_of_their_own() -> None:
+    assert _models(*CASCADE) == {"first.scorer.model": "minilm", "second.scorer.model": "smollm2"}
+    chosen = _models(*CASCADE, "model@reranker.first.scorer.model=ms_marco_minilm")
+    assert chosen == {"first.scorer.model": "ms_marco_minilm", "second.scorer.model": "smollm2"}
+    deep = ["reranker@reranker.first=cascade", "reranker@reranker.first.second=yes_no"]
+    assert _models("reranker=cascade", *deep, "model@reranker.first.first.scorer.model=splade") == {
+        "first.first.scorer.model": "splade",
+        "first.second.scorer.model": "smollm2",
+        "second.scorer.model": "minilm",
+    }
+    third = ["reranker=aggregate", "reranker@reranker.rerankers.third=yes_no"]
+    assert _models(*third)["rerankers.third.scorer.model"] == "smollm2"
+    prompt = compose("eval", [*third, "prompt.start=Well"]).config.reranker.rerankers.third.scorer.prompt
+    assert prompt.start == "Well"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            [*CASCADE, "model.path=x"],
+            "model.path: there are several; say which: reranker.first.scorer.model.path=…, "
+            "reranker.second.scorer.model.path=…",
+        ),
+        (
+            ["reranker=cascade", "model=hub"],
+            "model: there are several; say which: model@reranker.first.scorer.model=…, "
+            "model@reranker.second.scorer.model=…",
+        ),
+        (["reranker=identity", "model=hub"], "model: the reranker has no model that could be set"),
+        (["reranker=trained", "reranker.run=x", "model.dtype=float32"], "model.dtype: the reranker has no model"),
+        (["reranker=cross_encoder", "prompt=yes_no"], "prompt: the reranker has no prompt that could be set"),
+        (["reranker=yes_no", "reranker/scorer=cross_encoder", "prompt.start=x"], "prompt.start: the reranker has no"),
+        (["reranker=oracle", "reranker/scorer=bi_encoder"], "reranker.scorer.model: must be given: model@reranker."),
+        (["model=http"], "reranker.scorer.model.name: must be given: reranker.scorer.model.name=…"),
+        (["model=http", "model.name=x"], "reranker.scorer.model: must be a node of Model, got a node of Endpoint"),
+        (["model@reranker.scorer.modl=hub"], "reranker.scorer.modl: unknown key; did you mean 'model'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_model_that_has_no_one_place_is_refused(overrides: list[str], expected: str) -> None:
+    assert _problem(*overrides).startswith(expected)
+
+
+@pytest.mark.parametrize("reranker", ["identity", "oracle", "cascade", "knrm"])
+@pytest.mark.parametrize("experiment", ["recipe=cross_encoder", "experiment=monobert"])
+def test_what_a_recipe_sets_in_another_reranker_is_left_out(reranker: str, experiment: str) -> None:
+    config = compose("train", [experiment, f"reranker={reranker}"]).config
+    assert ("model" in (config.reranker.get("scorer") or {})) == (reranker == "knrm")
+
+
+def test_another_scorer_leaves_out_the_prompt_of_the_former() -> None:
+    composed = compose("eval", ["reranker=yes_no", "reranker/scorer=cross_encoder"])
+    assert "prompt" not in composed.config.reranker.scorer
+    assert not any("prompt" in key for key in composed.choices)
+
+
+def test_a_chosen_model_replaces_one_that_an_option_writes_out(mine: Callable[[dict[str, str]], Path]) -> None:
+    scorer = "scorer:\n  _target_: rerankbench.rerankers.scorers.yes_no.YesNo\n  model:\n"
+    text = "# Mine\ndefaults:\n  - strategy: pointwise\n  - /prompt@scorer.prompt: yes_no\n  - _self_\n" + scorer
+    text = f"{text}    _target_: rerankbench.models.model.Model\n    path: x\n    dtype: float32\n"
+    folder = mine({"reranker/mine.yaml": f"{text}_target_: rerankbench.rerankers.reranker.Reranker\n"})
+    for model in ("model=http", "model@reranker.scorer.model=http"):
+        config = compose("eval", ["reranker=mine", model, "model.name=y"], [folder]).config
+        assert config.reranker.scorer.model.name == "y"
+        assert "dtype" not in config.reranker.scorer.model
+        assert config.reranker.scorer.prompt.labels
+
+
+def test_a_name_of_an_earlier_version_is_understood(caplog: pytest.LogCaptureFixture) -> None:
+    loop = compose("train", ["recipe.loop.recompute=true"]).config.recipe.loop
+    assert loop.get("activation_checkpointing", loop.get("recompute")) is True
+
+
+def test_an_experiment_at_a_size_of_its_own() -> None:
+    composed = compose("train", ["experiment=curriculum", "size=small"])
+    assert composed == compose("train", ["experiment=small/curriculum"])
+    assert composed.choices["reranker"] == "knrm"
+    told = _problem("experiment=curriculum", "size=small", "reranker.dept=3", command="train")
+    assert told == "reranker.dept: unknown key; did you mean 'reranker.depth'?"
+    assert _problem("experiment=smal/curriculum", command="train").startswith("experiment: no option 'smal/curriculum'")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench.config.options import conf_folder, description, groups, listing
-from rerankbench.errors import ConfigError
+from rerankbench.config.options import conf_folder, description, groups
 
 
 @pytest.fixture
@@ -57,19 +56,3 @@ def test_folders_of_ones_own_add_options_and_replace_none(mine: Path) -> None:
 def test_the_description_is_the_first_comment(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     assert description(tmp_path / "x.yaml") == expected
-
-
-def test_a_group_is_listed_with_the_groups_inside_it(mine: Path) -> None:
-    text = listing("reranker", [mine])
-    heads = [line for line in text.splitlines() if line.endswith("=")]
-    assert heads == [f"{group}=" for group in sorted(groups([mine])) if group.split("/")[0] == "reranker"]
-    assert any(line.split() == ["mine", "My", "own", "reranker"] for line in text.splitlines())
-    assert "retriever=" not in text
-    whole = listing(None, [mine])
-    assert [line[:-1] for line in whole.splitlines() if line.endswith("=")] == sorted(groups([mine]))
-    assert "My paper" in whole
-
-
-def test_an_unknown_group_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="no group 'rerankr'; did you mean 'reranker'"):
-        listing("rerankr")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge
 
 from rerankbench.errors import ConfigError, key_of
-from rerankbench.models.encoders.embedder import Memory
+from rerankbench.models.encoders.embedder import EmbeddingCache
 from rerankbench.models.lm.language_model import EncodedPrompt
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
@@ -43,15 +43,15 @@ class E2Rank(Prompted):
         queries = self._embed([prompt.ids for prompt in prompts], [prompt.prefix_lengths for prompt in prompts])
         scores = []
         for request, query in zip(requests, queries, strict=True):
-            documents = torch.stack([self._memory[c.document.text] for c in request.candidates])
+            documents = torch.stack([self._cache[c.document.text] for c in request.candidates])
             scores.append((documents * query).sum(1).tolist())  # unlike a matrix product, equal for equal rows
-        self._memory.trim()
+        self._cache.trim()
         self.record_exchanges(requests, prompts, scores)
         return [sorted(range(len(row)), key=lambda i: -row[i]) for row in scores]
 
     def prepare(self, requests: Sequence[Listwise]) -> None:
         """See Scorer."""
-        self._memory.settle(c.document.text for request in requests for c in request.candidates)
+        self._cache.assign_batches(c.document.text for request in requests for c in request.candidates)
 
     def encode_prompt(self, request: Request) -> EncodedPrompt:
         """The prompt with the documents that it shows."""
@@ -60,10 +60,10 @@ class E2Rank(Prompted):
         return super().encode_prompt(request)
 
     def _remember(self, texts: Sequence[str]) -> None:
-        for batch in self._memory.absent(texts):
+        for batch in self._cache.missing_batches(texts):
             inputs = [self._document(text) for text in batch]
             for text, vector in zip(batch, self._embed(inputs, [()] * len(batch)), strict=True):
-                self._memory[text] = vector
+                self._cache[text] = vector
 
     def _document(self, text: str) -> tuple[int, ...]:
         """A document's ids, truncated to fit, and the end token."""
@@ -90,9 +90,9 @@ class E2Rank(Prompted):
     def _end(self) -> int:
         token = self._lm.prompt_encoder.tokenizer.get_vocab().get(self.end)
         if token is None:
-            raise ConfigError(key_of(self, "end"), f"{self.end!r} is not a token of {self.model.location}")
+            raise ConfigError(key_of(self, "end"), f"{self.end!r} is not a token of {self._lm.model.location}")
         return int(token)
 
     @functools.cached_property
-    def _memory(self) -> Memory:
-        return Memory(capacity=100_000)
+    def _cache(self) -> EmbeddingCache:
+        return EmbeddingCache(capacity=100_000)

@@ -83,7 +83,7 @@ class ICR(Prompted):
         import torch
 
         rows = self._rows(prompt)
-        ids = torch.tensor([prompt.ids[start:]], device=self.model.torch_device)
+        ids = torch.tensor([prompt.ids[start:]], device=self._network.device)
         with torch.inference_mode(), capture_attention(range(rows.start - start, rows.stop - start)) as capture:
             self._network.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
         assert capture.total is not None

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rerankbench.errors import ConfigError, key_of
+from rerankbench.models.endpoint.endpoint import Endpoint
 from rerankbench.models.lm.language_model import EncodedPrompt, LanguageModel
 from rerankbench.models.lm.load import language_model
+from rerankbench.models.lm.vllm import VLLM
 from rerankbench.models.model import Model
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Answer, Failure, Listwise, Repaired, Request
@@ -35,7 +37,7 @@ class Prompted(Scorer):
     stop: texts that end a generated answer.
     """
 
-    model: Model
+    model: Model | VLLM | Endpoint
     prompt: Prompt
     usage: Usage = field(init=False, default_factory=Usage)
     chunk: ClassVar[int] = 256

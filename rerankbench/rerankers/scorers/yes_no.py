@@ -37,8 +37,7 @@ class YesNo(Prompted, TrainableScorer):
 
     def for_training(self) -> Self:
         """See TrainableScorer."""
-        self.causal_lm("to be trained with this scorer")
-        model = replace(self.model, dtype="float32")
+        model = replace(self.causal_lm("to be trained with this scorer").model, dtype="float32")
         tell_place(model, key_of(self.model, ""))
         scorer = replace(self, model=model)
         tell_place(scorer, key_of(self, ""))
