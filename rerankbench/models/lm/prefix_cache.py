@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MIN_SHARED = 8
 """Tokens that a prefix must have to be worth caching."""
 LIKELY_SHARED = 1 / 8
-"""What stands before the first document, if it is a larger part of its prompt than this, is cached although no other
+"""The prefix before the first document, if it is a larger part of its prompt than this, is cached even if no other
 prompt of the call shares it: the next round of a sequential strategy will ask about the same query."""
 MAX_BYTES = 1 << 30
 """Bytes of keys and values that are cached; the least recently used are dropped first."""

@@ -18,30 +18,30 @@ def choice(text: str, labels: Sequence[str]) -> int | Failure:
 
     `B`, `[3]`, `**Passage B**.`; a number counts only in brackets, after such a noun, or where the text begins with it.
     """
-    kept = cleaned(text)
-    return kept if isinstance(kept, Failure) else _choice(kept, named(tuple(labels)))
+    cleaned_text = cleaned(text)
+    return cleaned_text if isinstance(cleaned_text, Failure) else _choice(cleaned_text, named(tuple(labels)))
 
 
 def _choice(text: str, labels: Labels) -> int | Failure:
     if first := labels.first.match(text):
         chosen = labels(next(name for name in first.groups() if name is not None))
         return chosen if chosen >= 0 else Failure("unknown label")
-    found = {labels(next(name for name in match.groups() if name)) for match in labels.mention.finditer(text)}
-    if len(found) > 1:
+    named_labels = {labels(next(name for name in match.groups() if name)) for match in labels.mention.finditer(text)}
+    if len(named_labels) > 1:
         return Failure("several labels")
-    if not found:
+    if not named_labels:
         return Failure("no label")
-    chosen = found.pop()
+    chosen = named_labels.pop()
     return chosen if chosen >= 0 else Failure("unknown label")
 
 
 def preference(text: str, labels: Sequence[str]) -> float | Failure:
     """1 if the first of two labels is chosen, 0 if the second is, ½ if the answer is no more than a tie or both."""
-    kept = cleaned(text)
-    if isinstance(kept, Failure):
-        return kept
-    noun = _NOUN_FIRST.match(kept)
-    if _TIE.fullmatch(kept, noun.end() if noun else 0):
+    cleaned_text = cleaned(text)
+    if isinstance(cleaned_text, Failure):
+        return cleaned_text
+    noun = _NOUN_FIRST.match(cleaned_text)
+    if _TIE.fullmatch(cleaned_text, noun.end() if noun else 0):
         return 0.5
-    chosen = _choice(kept, named(tuple(labels)))
+    chosen = _choice(cleaned_text, named(tuple(labels)))
     return chosen if isinstance(chosen, Failure) else float(chosen == 0)
