@@ -85,7 +85,7 @@ def _parts(ids: Sequence[int], longest: int) -> list[array[int]]:
 class MaskedTokenModule(torch.nn.Module):
     """`forward(passages)` is the summed cross-entropy of their masked tokens; for GroupTrainer."""
 
-    weighting = weighting_module = None
+    weighting = None
 
     def __init__(self, encoder: Encoder, batch_tokens: int) -> None:
         super().__init__()

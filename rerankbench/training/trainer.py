@@ -264,9 +264,10 @@ class GroupTrainer(StageTrainerMixin, Trainer):  # type: ignore[misc]
         if made := getattr(self, "optimizer", None):
             return cast(torch.optim.Optimizer, made)
         optimizer = super().create_optimizer(model)
-        if self.module.weighting is not None and self.module.weighting_module is not None:
-            rate = self.module.weighting.learning_rate or self.args.learning_rate
-            parameters = list(self.module.weighting_module.parameters())
+        weighting = self.module.weighting
+        if weighting is not None and weighting.module is not None:
+            rate = weighting.learning_rate or self.args.learning_rate
+            parameters = list(weighting.module.parameters())
             optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
         return optimizer
 

@@ -41,7 +41,7 @@ class ToyScorer(EmbeddingScorer):
         self.pairs, self._network, self.calls = pairs, ToyNetwork().to(dtype), 0
 
     @property
-    def network(self) -> ToyNetwork:
+    def module(self) -> ToyNetwork:
         """See TrainableScorer."""
         return self._network
 
@@ -57,8 +57,8 @@ class ToyScorer(EmbeddingScorer):
         """See TrainableScorer."""
         self.calls += 1
         width = max(map(len, items))
-        vectors = self.network(torch.tensor([[*item, *[0] * (width - len(item))] for item in items]))
-        return list((self.network.head(vectors).squeeze(-1) if self.pairs else vectors).unbind())
+        vectors = self.module(torch.tensor([[*item, *[0] * (width - len(item))] for item in items]))
+        return list((self.module.head(vectors).squeeze(-1) if self.pairs else vectors).unbind())
 
     def scores(self, requests: Sequence[Pointwise], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TrainableScorer."""

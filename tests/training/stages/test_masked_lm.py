@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from rerankbench.benchmarks.local import Local
 from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, UserError
+from rerankbench.evaluation.measures import Measures
+from rerankbench.evaluation.records import QueryValues
 from rerankbench.models.adapters.difference import (
     apply_differences,
     base_fingerprint,
@@ -330,8 +332,11 @@ def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkey
     monkeypatch.setattr(languages, "trained", lambda run, adapters: None)
     test = Local(path=str(save_collection(tmp_path / "toy"))).load()
     first_stage = {query.id: [("d0", 1.0)] for query in test.queries}
-    rows = [{"query": query.id, "measure": "ndcg@10", "reranked": 0.1} for query in test.queries]
-    run = TrainedRun(tmp_path, {}, test, first_stage, {}, Store(tmp_path / "store"), rows, 0)
+    values, measures = (
+        [QueryValues(query.id, "ndcg@10", 0.1, 0.1, 0.0) for query in test.queries],
+        Measures(["ndcg@10"]),
+    )
+    run = TrainedRun(tmp_path, {}, test, first_stage, {}, Store(tmp_path / "store"), measures, values, 0)
     found = languages.measured("es", ["languages/es", "difference"], run)
     assert found["measures"] == {}
     assert found["queries_with_constant_scores"] == len(test.queries)
