@@ -33,8 +33,7 @@ ROOMS = (
 """From left to right: a module imports from its own room and those to its left. Folders, and modules beside them."""
 
 HEAVY = {"torch", "transformers", "peft", "trl", "accelerate", "safetensors", "tokenizers", "gguf", "vllm", "numpy",
-         "scipy", "ranx", "bm25s", "rank_bm25", "Stemmer", "ir_datasets", "mlflow", "matplotlib", "huggingface_hub",
-         "jinja2", "urllib3", "rich"}  # fmt: skip
+         "scipy", "ranx", "bm25s", "rank_bm25", "Stemmer", "ir_datasets", "mlflow", "matplotlib", "huggingface_hub", "urllib3", "rich"}  # fmt: skip
 """What only functions import."""
 
 LAZY = {"models/endpoint/client.py", "models/lm/kv_cache.py", "training/adaptation/row_adamw.py",

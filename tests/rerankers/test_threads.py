@@ -25,7 +25,9 @@ def _rerankers(path: str) -> list[TextReranker]:
     """One that packs sequences, one that captures attention, and one that generates; each twice."""
     made = [Reranker(strategy=ScoreAll(), scorer=YesNo(model=on_cpu(path), prompt=YES_NO)) for _ in range(2)]
     made += [Reranker(strategy=OneShot(), scorer=ICR(model=on_cpu(path), prompt=SHOWN)) for _ in range(2)]
-    made += [Reranker(strategy=OneShot(), scorer=GeneratedPermutation(model=on_cpu(path), prompt=LIST)) for _ in range(2)]
+    made += [
+        Reranker(strategy=OneShot(), scorer=GeneratedPermutation(model=on_cpu(path), prompt=LIST)) for _ in range(2)
+    ]
     return [TextReranker(reranker) for reranker in made]
 
 
