@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_run import CONFIG, TRAINING, UNTRAINED, fill, fill_training
 
 from rerankbench.errors import ConfigError
 from rerankbench.tracking.mlflow import MLflow, measure_name, metric_name, ui_command
 from rerankbench.tracking.run_folder import RunFolder, read_json
+from tests.tracking.toy_run import CONFIG, TRAINING, UNTRAINED, fill, fill_training
 
 
 @pytest.fixture
