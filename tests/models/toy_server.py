@@ -154,7 +154,8 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
         choice["logprobs"] = {"content": content}
     cached = {"cached_tokens": 3}
     usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(own), "prompt_tokens_details": cached}
-    return {"choices": [choice], "usage": usage}
+    draws = [{**choice, "message": {"content": f"{''.join(own)} ({i})"}} for i in range(1, body.get("n") or 1)]
+    return {"choices": [choice, *draws], "usage": usage}
 
 
 def _shared(prompt: str) -> int:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from toy_run import CONFIG, fill, fill_training
 
 from rerankbench.tracking.run_folder import RunFolder
+from tests.tracking.toy_run import CONFIG, fill, fill_training
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_run import CONFIG, TRAINING, UNTRAINED, fill, fill_training
 
 from rerankbench.errors import ConfigError
 from rerankbench.tracking.mlflow import MLflow, metric_name, ui_command
 from rerankbench.tracking.records import AnalysisResult, Estimate
 from rerankbench.tracking.run_folder import RunFolder, read_json
+from tests.tracking.toy_run import CONFIG, TRAINING, UNTRAINED, fill, fill_training
 
 
 @pytest.fixture

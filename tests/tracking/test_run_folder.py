@@ -8,10 +8,10 @@ from datetime import datetime
 
 import pytest
 import pytrec_eval
-from toy_run import CONFIG, QRELS, RERANKED, fill
 
 from rerankbench.errors import ConfigError, DataError
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir, read_config, read_json
+from tests.tracking.toy_run import CONFIG, QRELS, RERANKED, fill
 
 log = logging.getLogger("rerankbench")
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 from rich.console import Console
-from toy_run import CONFIG, TRAINING, UNTRAINED, fill
 
 from rerankbench.tracking.records import AnalysisResult, Estimate
 from rerankbench.tracking.run_folder import RunFolder, read_json
 from rerankbench.tracking.table import show
+from tests.tracking.toy_run import CONFIG, TRAINING, UNTRAINED, fill
 
 
 def shown(folder, **options):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rerankbench.errors import ConfigError
 from rerankbench.models.endpoint.language_model import EndpointLM, harmless
 from rerankbench.models.endpoint.token_counts import estimated_ends, exact_ends
+from rerankbench.models.lm.language_model import Sampling
 from rerankbench.prompt import Prompt
 from tests.models import toy_model
 from tests.models.toy_server import ToyServer
@@ -122,6 +123,22 @@ def test_an_unreadable_answer_is_empty_and_the_order_stays(server: ToyServer) ->
     assert model.usage.forward_passes == 4
     server.trouble.extend([None, "malformed"])
     assert model.label_scores(encoded[:2], ["Yes", "No"])[1] == [None, None]
+
+
+def test_sampled_answers_come_prompt_by_prompt(server: ToyServer) -> None:
+    model = lm(server, concurrency=1)
+    encoded = [model.encode(prompt("{{ query }}"), "x" * n, []) for n in (1, 2)]
+    drawn = model.generate(encoded, 9, sampling=Sampling(n=3, temperature=0.7, top_p=0.9, seed=5))
+    assert drawn == [f" Yes to {n}{draw}" for n in (1, 2) for draw in ("", " (1)", " (2)")]
+    body = server.bodies()[-1]
+    assert (body["temperature"], body["top_p"], body["seed"], body["n"]) == (0.7, 0.9, 5, 3)
+    assert model.generate(encoded, 9, sampling=Sampling()) == [" Yes to 1", " Yes to 2"]
+    assert "n" not in server.bodies()[-1]
+    server.trouble.append("malformed")
+    assert lm(server, concurrency=1, retries=0).generate(encoded, 9, sampling=Sampling(n=2))[:2] == ["", ""]
+    server.trouble.extend([(200, {}, '{"choices": [{"message": {"content": "one"}}]}')] * 2)
+    with pytest.raises(ConfigError, match="1 of 4 answers"):
+        model.generate(encoded, 9, sampling=Sampling(n=4))
 
 
 def test_the_text_that_ends_an_answer_is_kept(server: ToyServer) -> None:
