@@ -93,7 +93,11 @@ def _rows(
             continue
         about = ""
         if parameter := known.get(name):
-            default = "must be given" if parameter.required or inner == "???" else f"default {_shown(as_node(parameter.default))}"
+            default = (
+                "must be given"
+                if parameter.required or inner == "???"
+                else f"default {_shown(as_node(parameter.default))}"
+            )
             wanted = "" if parameter.annotation in (None, Any) else describe(parameter.annotation)
             about = "; ".join(filter(None, [wanted, default, meanings.get(name, "")]))
         yield from _rows(str(name), inner, folders, about, f"{indent}  ")

@@ -134,7 +134,7 @@ def _hydra(
                     problem = " ".join(line.strip() for line in str(error).splitlines()[:2])
                     raise ConfigError(key, problem) from error
     choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
-    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_struct(plain, False)
     # A choice for a place at which no file chooses replaces what is there; it and what is inside it stand alone.
     outer = [one for one in unused if not any(one.inside(other) for other in unused)]

@@ -85,7 +85,7 @@ def read_reranker(folder: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.load(file)
         if isinstance(plain := OmegaConf.to_container(config), dict):
-            config = OmegaConf.create(upgraded(plain, file))
+            config = OmegaConf.create(upgraded({str(key): value for key, value in plain.items()}, file))
         found = OmegaConf.select(config, "reranker")
         node = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else None
     except OSError as error:

@@ -11,6 +11,7 @@ from rerankbench.errors import ConfigError
 from rerankbench.models.encoders.embedder import Memory
 from rerankbench.models.lm.causal import CausalLM
 from rerankbench.models.lm.language_model import Filled
+from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -27,6 +28,7 @@ class E2Rank(Prompted):
     shown: how many of the request's documents the prompt shows; the others are scored all the same.
     """
 
+    model: Model
     answers: ClassVar[type[Listwise]] = Listwise
     shown: int = 20
     end: str = "<|endoftext|>"

@@ -11,6 +11,7 @@ from rerankbench.errors import ConfigError
 from rerankbench.models.lm.attention import watchable, watching
 from rerankbench.models.lm.causal import CausalLM
 from rerankbench.models.lm.language_model import Filled
+from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -32,6 +33,7 @@ class ICR(Prompted):
     reversed: show the documents last first, so that the best stands next to the query, as the authors do for BEIR.
     """
 
+    model: Model
     answers: ClassVar[type[Listwise]] = Listwise
     rows: Literal["tail", "query"] = "tail"
     reversed: bool = True

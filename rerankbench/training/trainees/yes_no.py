@@ -23,7 +23,7 @@ class YesNoTrainee:
     def __init__(self, scorer: YesNo) -> None:
         from rerankbench.models.lm.causal import CausalLM
 
-        self.scorer = replace(scorer, model=replace(scorer.model, dtype="float32"))
+        self.scorer = replace(scorer, model=replace(scorer.model, dtype="float32"))  # type: ignore[arg-type]
         language_model = self.scorer.language_model
         if not isinstance(language_model, CausalLM):
             raise ConfigError("model", "must be a decoder on this machine to be trained with this scorer")
