@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from rerankbench.errors import key_of, tell_place
 from rerankbench.models.lm.language_model import EncodedPrompt
 from rerankbench.models.lm.padding import padded_rows
 from rerankbench.rerankers.requests import Failure, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted, require_two_labels
-from rerankbench.rerankers.trainable import TrainableScorer
+from rerankbench.rerankers.trainable import TrainableScorer, in_float32
 
 if TYPE_CHECKING:
     import torch
@@ -37,15 +36,13 @@ class YesNo(Prompted, TrainableScorer):
 
     def for_training(self) -> Self:
         """See TrainableScorer."""
-        model = replace(self.causal_lm("to be trained with this scorer").model, dtype="float32")
-        tell_place(model, key_of(self.model, ""))
-        scorer = replace(self, model=model)
-        tell_place(scorer, key_of(self, ""))
-        _ = scorer.network
+        _ = self.causal_lm("to be trained with this scorer")
+        scorer = in_float32(self)
+        _ = scorer.module
         return scorer
 
     @property
-    def network(self) -> Any:
+    def module(self) -> Any:
         """See TrainableScorer."""
         return self.causal_lm("to be trained with this scorer").network
 
@@ -61,7 +58,7 @@ class YesNo(Prompted, TrainableScorer):
         """The log-odds for each prompt: only the two labels' logits behind it are computed."""
         import torch
 
-        network = self.network
+        network = self.module
         device = next(network.parameters()).device
         # Padded on the right: causal attention never looks there.
         ids, mask = padded_rows([item.ids for item in items], 0, device, left=False)

@@ -93,8 +93,8 @@ def test_training_scores_are_the_scorers_before_and_after_a_step(decoder: str, t
     before = _training_scores(trained, requests)
     assert scorer.answer(requests) == pytest.approx(log_sigmoid(before).tolist(), abs=1e-5)
     (before[0] - before[1:].sum()).backward()
-    torch.optim.SGD(trained.network.parameters(), lr=1e-3).step()
-    assert any("embed_tokens" in name for name, p in trained.network.named_parameters() if bool(p.grad.any()))
+    torch.optim.SGD(trained.module.parameters(), lr=1e-3).step()
+    assert any("embed_tokens" in name for name, p in trained.module.named_parameters() if bool(p.grad.any()))
     after = _training_scores(trained, requests).detach()
     assert after.tolist() != pytest.approx(before.tolist(), abs=1e-4), "a step changes what it says"
 
@@ -121,7 +121,7 @@ def test_a_copy_for_training_is_in_float32_and_knows_its_place(decoder: str) -> 
     tell_place(scorer, "reranker.scorer")
     tell_place(scorer.model, "reranker.scorer.model")
     trained = scorer.for_training()
-    assert str(trained.network.dtype) == "torch.float32"
+    assert str(trained.module.dtype) == "torch.float32"
     assert key_of(trained, "prompt") == "reranker.scorer.prompt"
     assert key_of(trained.model, "path") == "reranker.scorer.model.path"
 
