@@ -1,4 +1,4 @@
-"""A door for applications: any reranker of the configuration, on texts in memory, without a benchmark or a record.
+"""For applications: any reranker of the configuration, on texts in memory, without a benchmark or a record.
 
 from rerankbench import load_reranker
 
@@ -9,7 +9,7 @@ best = reranker.rank("who wrote Faust?", ["Goethe wrote Faust.", "Faust is a riv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rerankbench.types import Document, Query, Run
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A document at its new place: its index in the list that was given, its id, score and text."""
+    """A reranked document: its index in the list that was given, its id, score and text."""
 
     index: int
     id: str
@@ -29,7 +29,7 @@ class Ranked:
 
 
 class TextReranker:
-    """A loaded reranker. The models load with the first question and stay."""
+    """A reranker whose models load with the first query and stay loaded."""
 
     def __init__(self, reranker: Any) -> None:
         from rerankbench.rerankers.engine import Engine
@@ -44,28 +44,27 @@ class TextReranker:
     def rank_all(self, lists: Sequence[tuple[str, Sequence[str | Mapping[str, Any]]]]) -> list[list[Ranked]]:
         """Several lists at once, which is faster than one after another.
 
-        A document is a text, or a mapping with `text`, and `title`, `id` and `score` if there are any. The order given
-        is the first stage's, and so are the scores where every document has one. Raises DataError for a document
-        without text, or an id that comes twice in a list.
+        A document is a text, or a mapping with `text`, and `title`, `id` and `score` if there are any; its other fields
+        and those of its `metadata` are for scorers that read them. The order given is the first stage's, and so are the
+        scores where every document has one. Raises DataError for a document without text, or a repeated id in a list.
         """
         queries, run, documents = [], Run(), dict[str, Document]()
         given: list[list[Document]] = []
-        for place, (text, items) in enumerate(lists):
-            own = read_documents(items)
+        for number, (text, items) in enumerate(lists):
+            query, read = Query(str(number), well_formed(text)), read_documents(items)
             scores = [item.get("score") if isinstance(item, Mapping) else None for item in items]
-            scored = all(isinstance(score, int | float) for score in scores)
-            query = Query(str(place), well_formed(text))
+            if not all(isinstance(score, int | float) for score in scores):
+                scores = [float(len(read) - i) for i in range(len(read))]
+            keys = [f"{number}/{index}" for index in range(len(read))]
+            documents.update((key, replace(document, id=key)) for key, document in zip(keys, read, strict=True))
+            run[query.id] = sorted(zip(keys, map(float, scores), strict=True), key=lambda pair: -pair[1])  # type: ignore[arg-type]
             queries.append(query)
-            keys = [f"{place}/{index}" for index in range(len(own))]
-            documents.update((key, Document(key, document.text)) for key, document in zip(keys, own, strict=True))
-            first = scores if scored else [float(len(own) - i) for i in range(len(own))]
-            run[query.id] = sorted(zip(keys, map(float, first), strict=True), key=lambda pair: -pair[1])  # type: ignore[arg-type]
-            given.append(own)
+            given.append(read)
         reranked = self.engine.rerank(self.reranker, queries, run, documents)
         ranked = []
-        for query, own in zip(queries, given, strict=True):
-            places = [(int(key.partition("/")[2]), score) for key, score in reranked[query.id]]
-            ranked.append([Ranked(index, own[index].id, score, own[index].text) for index, score in places])
+        for query, read in zip(queries, given, strict=True):
+            order = [(int(key.partition("/")[2]), score) for key, score in reranked[query.id]]
+            ranked.append([Ranked(index, read[index].id, score, read[index].text) for index, score in order])
         return ranked
 
 
@@ -86,7 +85,7 @@ def _load(overrides: Sequence[str], folders: Sequence[Path]) -> TextReranker:
 
 
 def read_documents(items: Sequence[str | Mapping[str, Any]]) -> list[Document]:
-    """The documents of a list as `rank_all` takes it. Raises DataError for one without text, or an id that is taken."""
+    """The documents of a list as `rank_all` takes it. Raises DataError for one without text, or a repeated id."""
     documents = [_document(item, index) for index, item in enumerate(items)]
     if len({document.id for document in documents}) < len(documents):
         raise DataError("documents", "an id comes twice in one list")
@@ -94,7 +93,7 @@ def read_documents(items: Sequence[str | Mapping[str, Any]]) -> list[Document]:
 
 
 def _document(item: str | Mapping[str, Any], index: int) -> Document:
-    from rerankbench.benchmarks.corpus import joined_fields
+    from rerankbench.benchmarks.corpus import joined_fields, metadata_of
 
     if isinstance(item, str):
         return Document(str(index), well_formed(item))
@@ -103,4 +102,5 @@ def _document(item: str | Mapping[str, Any], index: int) -> Document:
     text = joined_fields(item, ("title", "text"), "documents")
     if not text and not any(isinstance(item.get(key), str) for key in ("text", "title")):
         raise DataError("documents", f"document {index} has no text")
-    return Document(str(item.get("id", item.get("_id", index))), well_formed(text))
+    metadata = metadata_of(item, (), "id", "_id", "score")
+    return Document(str(item.get("id", item.get("_id", index))), well_formed(text), metadata)

@@ -1,7 +1,7 @@
-"""Prompts as configuration: messages in Jinja2, filled with a query and documents that can be cut but never take part.
+"""Prompts as configuration: messages in Jinja2, rendered with a query and documents.
 
-A template is rendered with marks where the query and the documents stand, so the text of a document is never read as a
-template, and whoever tokenises the result can cut a document without touching the instruction or the query.
+A template is rendered with marks in place of the query and the documents, so the text of a document is never read as a
+template, and whoever tokenizes the result can truncate a document without touching the instruction or the query.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.store import content_hash
 
 QUERY: Literal["q"] = "q"
@@ -25,7 +27,7 @@ _LABEL_LIKE = re.compile(r"\[(\w{1,4})\]")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a rendered prompt: `text` of the template, or the place of the query or of document `index`."""
+    """A part of a rendered prompt: `text` of the template, or a slot for the query or for document `index`."""
 
     text: str
     inserted: Literal["", "q", "d"] = ""
@@ -38,11 +40,11 @@ class Prompt:
 
     messages: role and content (Jinja2: `query`, `document`, `documents` with `.label` and `.text`, `n`, `top`,
     `instruction`); a message with `each: true` is repeated, together with its neighbours of that kind, for every
-    document. start: the forced beginning of the answer. labels: the answers that are scored. values: what each label
-    counts. label_style: documents are named 1, 2, … or A, B, …. document_tokens: the longest a document may be; null
-    shares the room there is. min_document_tokens: less room than that for a document is an error. plain_start: the
-    end of the prompt where there is no chat template. chat: false leaves the model's chat template out, which serves
-    likelihoods of text. raw: one message, the whole text as it is, special tokens included.
+    document. start: the forced beginning of the answer. labels: the answers that are scored. values: the value of each
+    label. label_style: documents are labelled 1, 2, … or A, B, …. document_tokens: the most tokens of a document; null
+    divides what the context leaves. min_document_tokens: it is an error if the context leaves a document fewer.
+    plain_start: the end of the prompt where there is no chat template. chat: false leaves the model's chat template
+    out, which suits likelihoods of text. raw: one message, the whole text as it is, special tokens included.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -51,35 +53,39 @@ class Prompt:
     values: Sequence[float] | None = None
     label_style: Literal["numbers", "letters"] = "numbers"
     instruction: str = ""
-    document_tokens: int | None = None
-    min_document_tokens: int = 8
+    document_tokens: Annotated[int, Ge(1)] | None = None
+    min_document_tokens: Annotated[int, Ge(0)] = 8
     plain_start: str = ""
     chat: bool = True
     raw: bool = False
 
     def __post_init__(self) -> None:
-        for place, message in enumerate(self.messages):
+        for index, message in enumerate(self.messages):
             if set(message) - {"role", "content", "each"} or "content" not in message:
-                raise ConfigError(f"messages[{place}]", "needs content; may have role and each")
+                raise ConfigError(f"messages[{index}]", "needs content; may have role and each")
         if not self.messages or (self.raw and len(self.messages) != 1):
-            raise ConfigError("messages", "must be one message" if self.raw else "are empty")
+            raise ConfigError("messages", "must be one message" if self.raw else "must not be empty")
         if self.labels is not None and len({label.strip() for label in self.labels}) != len(self.labels):
             raise ConfigError("labels", "must be different from one another")
-        for key, value, low in (("document_tokens", self.document_tokens, 1),
-                                ("min_document_tokens", self.min_document_tokens, 0)):  # fmt: skip
-            if value is not None and value < low:
-                raise ConfigError(f"{key}", f"must be at least {low}, got {value}")
         if self.values is not None and len(self.values) != len(self.labels or ()):
-            raise ConfigError("values", "must be as many as labels")
+            raise ConfigError("values", "must be one for each label")
         _ = self._templates
 
     def document_labels(self, n: int) -> list[str]:
-        """What n documents are called. Raises ConfigError for more than 26 letters."""
+        """The labels of n documents. Raises ConfigError for more than 26 letters."""
         if self.label_style == "numbers":
             return [str(i) for i in range(1, n + 1)]
         if n > len(ascii_uppercase):
-            raise ConfigError("prompt.label_style", f"letters name up to 26 documents, got {n}")
+            raise ConfigError(key_of(self, "label_style"), f"letters label up to 26 documents, got {n}")
         return list(ascii_uppercase[:n])
+
+    @property
+    def variables(self) -> set[str]:
+        """The variables that the messages use."""
+        from jinja2 import Environment, meta
+
+        parse = Environment().parse
+        return {v for m in self.messages for v in meta.find_undeclared_variables(parse(str(m["content"])))}
 
     def render(self, n: int, top: int | None = None) -> list[tuple[str, list[Piece]]]:
         """Role and pieces of each message for n documents. Raises ConfigError unless all of them are shown."""
@@ -90,28 +96,28 @@ class Prompt:
             common["top"] = top
         if n:
             common["document"] = documents[0]["text"]
+        each = [{"document": document["text"], "label": document["label"]} for document in documents]
         rendered: list[tuple[str, list[Piece]]] = []
-        numbered = enumerate(self.messages)
-        for repeated, block in groupby(numbered, key=lambda pair: bool(pair[1].get("each"))):
-            own = list(block)
-            for values in [{"document": d["text"], "label": d["label"]} for d in documents] if repeated else [{}]:
-                for place, message in own:
-                    text = self._text(place, {**common, **values})
-                    rendered.append((str(message.get("role", "user")), pieces_of(text)))
+        for repeated, block in groupby(range(len(self.messages)), key=lambda i: bool(self.messages[i].get("each"))):
+            indices = list(block)
+            for values in each if repeated else [{}]:
+                for index in indices:
+                    text = self._text(index, {**common, **values})
+                    rendered.append((str(self.messages[index].get("role", "user")), pieces_of(text)))
         shown = {piece.index for _, pieces in rendered for piece in pieces if piece.inserted == DOCUMENT}
         if len(shown) < n:
-            raise ConfigError("prompt.messages", f"show {len(shown)} of the {n} documents of a request")
+            raise ConfigError(key_of(self, "messages"), f"show {len(shown)} of the {n} documents of a request")
         return rendered
 
-    def _text(self, place: int, values: Mapping[str, Any]) -> str:
-        """A message, filled in. Raises ConfigError where it uses what this request has not."""
+    def _text(self, index: int, values: Mapping[str, Any]) -> str:
+        """A rendered message. Raises ConfigError where it uses what this request does not have."""
         from jinja2 import TemplateError
 
         try:
-            return str(self._templates[place].render(values))
+            return str(self._templates[index].render(values))
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            problem = f"cannot be filled in for {values['n']} documents: {error}"
-            raise ConfigError(f"prompt.messages[{place}].content", problem) from error
+            problem = f"cannot be rendered for {values['n']} documents: {error}"
+            raise ConfigError(key_of(self, f"messages[{index}].content"), problem) from error
 
     def fingerprint(self) -> str:
         """Of everything in it."""
@@ -124,11 +130,11 @@ class Prompt:
 
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         templates = []
-        for place, message in enumerate(self.messages):
+        for index, message in enumerate(self.messages):
             try:
                 templates.append(environment.from_string(str(message["content"])))
             except TemplateError as error:
-                raise ConfigError(f"prompt.messages[{place}].content", f"is not a template: {error}") from error
+                raise ConfigError(f"messages[{index}].content", f"is not a template: {error}") from error
         return templates
 
 
@@ -138,7 +144,7 @@ def neutral(text: str) -> str:
 
 
 def pieces_of(text: str) -> list[Piece]:
-    """The pieces of a text that holds marks, such as a chat template filled with `marked` messages."""
+    """The pieces of a text with marks, such as a chat template rendered with `marked` messages."""
     pieces, last = [], 0
     for mark in _MARK.finditer(text):
         pieces.append(Piece(text[last : mark.start()]))
@@ -149,20 +155,20 @@ def pieces_of(text: str) -> list[Piece]:
 
 
 def marked(pieces: Sequence[Piece]) -> str:
-    """The text with its marks, to go through a chat template."""
+    """The text with its marks, to be rendered by a chat template."""
     return "".join(p.text or ("\ue000q\ue001" if p.inserted == QUERY else f"\ue000d{p.index}\ue001") for p in pieces)
 
 
-def shares(lengths: Sequence[int], room: int) -> list[int]:
-    """Tokens each document may keep of `room`: equal shares, and what short ones leave goes to the long ones.
+def shares(lengths: Sequence[int], budget: int) -> list[int]:
+    """Tokens that each document may keep: equal shares of `budget`, and what short ones leave goes to the long ones.
 
     lengths: tokens of each document [n].
     """
     kept = list(lengths)
-    if sum(kept) <= room:
+    if sum(kept) <= budget:
         return kept
-    left, waiting = room, sorted(range(len(kept)), key=lambda i: lengths[i])
-    for position, i in enumerate(waiting):
-        kept[i] = min(lengths[i], left // (len(waiting) - position))
+    left, shortest_first = budget, sorted(range(len(kept)), key=lambda i: lengths[i])
+    for position, i in enumerate(shortest_first):
+        kept[i] = min(lengths[i], left // (len(kept) - position))
         left -= kept[i]
     return kept

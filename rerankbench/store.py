@@ -1,7 +1,7 @@
-"""The store of finished work: first-stage runs, indexes and answers, each under a hash of all that it depends on.
+"""The store: first-stage runs, indexes and answers, each under a hash of all that it depends on.
 
-Everything in it can be deleted at any time; it is only ever work that need not be done twice. Several processes may
-share one store: files appear by atomic rename, answers sit in SQLite.
+It is a cache: everything in it can be deleted at any time. Several processes may share one store: files appear by
+atomic rename, answers are in SQLite.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rerankbench.types import Run
 def content_hash(*parts: Any) -> str:
     """A short hash (32 hex digits) of JSON-like values, the same in every process."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Store:
@@ -41,7 +41,7 @@ class Store:
         self._answers: sqlite3.Connection | None = None
 
     def run(self, key: str, retrieve: Callable[[], Run]) -> tuple[Run, bool]:
-        """The run stored under `key`, or the one `retrieve` makes, then stored; and whether it was stored before."""
+        """The run stored under `key`, or the one `retrieve` returns, then stored; and whether it was stored before."""
         path = self.folder / "runs" / f"{key}.json"
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ class Store:
     def index(self, key: str, build: Callable[[Path], None]) -> tuple[Path, bool]:
         """The index folder stored under `key`, filled by `build` if new; and whether it was there before.
 
-        A half-built index is never seen: it is built beside its place and renamed into it.
+        No process sees a half-built index: it is built in a temporary folder, which is renamed.
         """
         path = self.folder / "indexes" / key
         if path.is_dir():
@@ -75,13 +75,13 @@ class Store:
     def answers(self, keys: Sequence[str]) -> dict[str, Any]:
         """The stored answers among these keys; keys without an answer are left out."""
         connection = self._connect()
-        found: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for start in range(0, len(keys), 500):  # SQLite bounds the parameters of one statement
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
             rows = connection.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part)
-            found.update((key, json.loads(value)) for key, value in rows)
-        return found
+            answers.update((key, json.loads(value)) for key, value in rows)
+        return answers
 
     def add_answers(self, answers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Store answers durably; one that is already there stays as it is."""

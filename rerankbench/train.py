@@ -2,211 +2,133 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rerankbench.benchmarks.benchmark import Benchmark
+from rerankbench.analyses.analysis import AnalysisContext
+from rerankbench.benchmarks.perturbations.perturbation import perturbed
 from rerankbench.config.build import build
 from rerankbench.config.compose import Composed
-from rerankbench.errors import ConfigError, UserError
-from rerankbench.evaluate import cost, counted, provenance, retrieve
-from rerankbench.evaluation.cost import Clock
-from rerankbench.evaluation.measures import check_names
-from rerankbench.evaluation.significance import paired
-from rerankbench.evaluation.summary import summarize
-from rerankbench.profiling import profiled
+from rerankbench.errors import ConfigError
+from rerankbench.evaluate import Evaluation, configured_measures, named
+from rerankbench.evaluation.records import StageSummary, TrainingSummary
+from rerankbench.evaluation.summary import compare
+from rerankbench.profiling import Clock, profiled
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.trained import trained
-from rerankbench.rerankers.transcript import Transcript
+from rerankbench.retrievers.first_stage import retrieve
 from rerankbench.store import Store
 from rerankbench.tracking.config_record import resolved
 from rerankbench.tracking.curves import draw
-from rerankbench.tracking.environment import environment
 from rerankbench.tracking.history import History
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir
 from rerankbench.training.data import load_sets
-from rerankbench.training.languages import composed as measured_compositions
 from rerankbench.training.recipe import Recipe
-from rerankbench.training.stages.stage import Training
+from rerankbench.training.run import remove_stages, stage_figures, train_stages, trainable_scorer
+from rerankbench.training.stages.stage import TrainedRun
 
 log = logging.getLogger("rerankbench")
+
+PerQuery = Mapping[str, Mapping[str, float]]
+"""Measure → query id → value."""
 
 
 def train(composed: Composed) -> Path | None:
     """Train the reranker by the recipe, evaluate it, and return the run folder; None in all processes but the first.
 
-    A folder that is finished with the same configuration is left as it is; an unfinished one goes on at its last
+    A folder that is finished with the same configuration is left as it is; an unfinished one resumes from its last
     checkpoint. Under torchrun every process calls this. Raises UserError for the user's mistakes.
     """
-    parts, choices, config = composed.parts, composed.choices, composed.config.copy()
-    names, seed = parts["measures"]["names"], parts["seed"]
-    from transformers import set_seed
-
-    check_names(names)
+    parts, choices = composed.parts, composed.choices
+    config = named(composed, ("benchmark", "reranker", "recipe"))
     tracking = build(parts["tracking"], "tracking")
-    retriever = build(parts["retriever"], "retriever")
-    recipe: Recipe = build(parts["recipe"], "recipe")
-    name = parts["name"] or "-".join(choices[group] for group in ("benchmark", "reranker", "recipe"))
-    config.name = name
-    first, path = _processes(Path(parts["run_dir"]) if parts["run_dir"] else None, name)
-    if not first:
-        log.setLevel(logging.ERROR)  # one process tells what happens
-
-    clock = Clock()
-    with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
-        sets = load_sets(parts["benchmark"], recipe, seed)
-    reranker = trainable(build(parts["reranker"], "reranker", benchmark=sets.test, folders=composed.folders))
-    for stage in recipe.stages:
-        stage.check(trainee_class(reranker.scorer))
-
-    with _folder(path, resolved(config), parts["force"], first) as folder:
+    is_main_process, path = _processes(Path(parts["run_dir"]) if parts["run_dir"] else None, config.name)
+    if not is_main_process:
+        log.setLevel(logging.ERROR)  # the first one reports for all
+    with _open(path, resolved(config), parts["force"], is_main_process) as folder:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
-            if first:
-                _remove_stages(path)
-                tracking.log(path)  # in case it was killed before it was there
-            return path if first else None
-        store = Store(Path(parts["store"]["dir"]))
-        history = History(path / "history.jsonl")
-        if first and not parts["resume"]:
-            _remove_stages(path)
-        sources, dev, kept = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
-        first_stage, documents, absent = retrieve(sets.test, retriever, store, clock, choices["retriever"])
-        log.info("%s: %d test, %d dev queries", sets.test.name, len(sets.test.queries), len(dev))
-        before = untrained(reranker, sets.test, first_stage, documents, store, names) if first else None
+            if is_main_process:
+                remove_stages(path)
+                tracking.log(path)  # in case the process was killed before it was logged
+            return path if is_main_process else None
+        clock, measures = Clock(), configured_measures(parts)
+        recipe: Recipe = build(parts["recipe"], "recipe")
+        retriever = build(parts["retriever"], "retriever")
+        with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
+            sets = load_sets(parts["benchmark"], recipe, parts["seed"])
+            test = perturbed(sets.test, build(parts["perturbation"], "perturbation"))
+        reranker = build(parts["reranker"], "reranker", benchmark=test, folders=composed.folders)
+        scorer = trainable_scorer(reranker, recipe)
 
-        set_seed(seed)  # what is new in the network is drawn from it
-        training = Training(
-            trainee=trainee_class(reranker.scorer)(reranker.scorer),
-            sources=sources,
-            dev=dev,
-            dev_qrels=sets.dev.qrels if sets.dev is not None else {},
-            kept=kept,
-            held_out=sets.held_out,
-            store=store,
-            folder=path,
-            seed=seed,
-            device=_device(reranker.scorer),
-            bf16="bfloat16" in str(reranker.scorer.model.torch_dtype),  # type: ignore[union-attr]
-            record=history.append,
-            forget=history.truncate if first else lambda stage, step: None,
-            writes=first,
-        )
-        if hasattr(training.trainee, "fit"):
-            training.trainee.fit(iter(sets.test.corpus))
-        with clock.phase("train", f"training by {choices['recipe']}"), profiled(
-            path / "profile.txt" if parts["profile"] and first else None
-        ):  # fmt: skip
-            for number, stage in enumerate(recipe.stages):
-                stage.run(training, number)
-        if not first:
-            return None
-        _save(training, path / "checkpoint")
-        draw(history, path / "curves.png")
+        with folder.recording():
+            if is_main_process and not parts["resume"]:
+                remove_stages(path)
+            store = Store(Path(parts["store"]["dir"]))
+            data = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
+            candidates = retrieve(test, retriever, store, clock, choices["retriever"])
+            log.info("%s: %d test, %d dev queries", test.name, len(test.queries), len(data.dev))
+            evaluation = Evaluation(composed, folder, test, *candidates, measures, store, clock)
+            untrained = measure_untrained(reranker, evaluation) if is_main_process else None
 
-        best = trained(str(path), folders=composed.folders)
-        with clock.phase("rerank", f"reranking with the trained {choices['reranker']}"):
-            engine = Engine(store, Transcript(path / "answers.jsonl") if parts["keep_answers"] else None)
-            run = engine.rerank(best, sets.test.queries, first_stage, documents)
-        with clock.phase("measure", "measuring"):
-            missing = {**sets.test.missing, **absent, **counted(engine)}
-            metrics, rows = summarize(names, sets.test.qrels, first_stage, run, sets.test.threshold, seed, missing)
-            metrics.update(beside(before, rows, names, seed))
-            if compositions := measured_compositions(
-                path, recipe.stages, sets.test, first_stage, documents, store, rows, seed
-            ):
-                metrics["compositions"] = compositions
-            metrics["training"] = {
-                **training.summary[-1],
-                "dev_measure": "ndcg@10",
-                "stages": training.summary,
-                "counts": training.counts,
-            }
-        store.close()
+            history = History(path / "history.jsonl")
+            profile = path / "profile.txt" if parts["profile"] and is_main_process else None
+            with clock.phase("train", f"training by {choices['recipe']}"), profiled(profile):
+                result = train_stages(
+                    recipe, scorer, data, store, path, parts["seed"], history.append, history.truncate, is_main_process
+                )
+            if not is_main_process:
+                return None
+            draw(history, path / "curves.png")
 
-        folder.write_run(run, tag=name)
-        folder.write_per_query(rows)
-        folder.write_json("environment.json", {**environment(), **provenance(sets.test, sets.split, engine, choices)})
-        folder.write_json("cost.json", cost(clock, engine, first_stage, best.depth))
-        folder.write_json("metrics.json", metrics)
-    _remove_stages(path)  # the best checkpoint is kept; the way there is in the history
+            best = trained(str(path), folders=composed.folders)
+            metrics, context = evaluation.rerank(best, f"the trained {choices['reranker']}")
+            with clock.phase("measure", "comparing with the untrained reranker"):
+                comparison = compare_with_untrained(untrained, context)
+                trained_run = TrainedRun(
+                    path, recipe.stages, test, context.first_stage, context.documents, store, measures,
+                    context.per_query, parts["seed"],
+                )  # fmt: skip
+                figures = stage_figures(trained_run)
+            stages = [StageSummary.from_json(summary) for summary in result.summaries]
+            training = TrainingSummary(last=stages[-1], stages=stages, counts=result.counts)
+            metrics = replace(metrics, training=training, stage_figures=figures, **comparison)
+            evaluation.record(metrics, context)
+            store.close()
+    remove_stages(path)  # the best checkpoint is kept; how it came about is in the history
     tracking.log(path)
     return path
 
 
-def trainable(reranker: Any) -> Reranker:
-    """The reranker, if it has one scorer with a network that can be trained."""
-    if not isinstance(reranker, Reranker) or not hasattr(reranker.scorer, "trainee"):
-        raise ConfigError("reranker", "has no single network that a recipe could train; try reranker=bi_encoder")
-    return reranker
-
-
-def trainee_class(scorer: Any) -> Any:
-    """The kind of Trainee that trains the scorer's network."""
-    module, _, name = scorer.trainee.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def untrained(
-    reranker: Reranker, test: Benchmark, first_stage: Any, documents: Any, store: Store, names: Sequence[str]
-) -> dict[str, dict[str, float]] | str:
-    """Measure → query → value of the reranker as it is; where it cannot rank untrained, the reason."""
-    from rerankbench.evaluation.measures import per_query
-
+def measure_untrained(reranker: Reranker, evaluation: Evaluation) -> PerQuery | str:
+    """The values of the reranker before its training; where it cannot rank untrained, the reason."""
+    test = evaluation.benchmark
     try:
         log.info("measuring the untrained reranker")
-        run = Engine(store).rerank(reranker, test.queries, first_stage, documents)
+        engine = Engine(evaluation.store)
+        run = engine.rerank(reranker, test.queries, evaluation.first_stage, evaluation.documents)
     except ConfigError as error:
         log.info("the untrained reranker is not measured: %s", error)
         return str(error)
-    return per_query(names, run, test.qrels, test.threshold)
+    return evaluation.measures.per_query(run, test.qrels, test.threshold)
 
 
-def beside(before: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str], seed: int) -> dict[str, Any]:
-    """The trained reranker beside the untrained one, measure by measure, with paired tests."""
-    if not isinstance(before, dict):
-        return {"untrained": None, "untrained_reason": before}
-    found: dict[str, Any] = {}
-    for name in names:
-        own = [row for row in rows if row["measure"] == name]
-        old = [before[name][row["query"]] for row in own]
-        found[name] = {"untrained": sum(old) / max(len(old), 1), **paired(old, [row["reranked"] for row in own], seed)}
+def compare_with_untrained(untrained: PerQuery | str | None, context: AnalysisContext) -> dict[str, Any]:
+    """The fields of Metrics that compare the trained reranker with the untrained one, measure by measure."""
+    if not isinstance(untrained, Mapping):
+        return {"untrained_reason": untrained}
+    after: dict[str, dict[str, float]] = {name: {} for name in untrained}
+    for values in context.per_query:
+        after[values.measure][values.query] = values.reranked
+    found = {name: compare(before, after[name], context.seed) for name, before in untrained.items()}
     return {"untrained": found}
-
-
-def _save(training: Training, folder: Path) -> None:
-    """The checkpoint, whole or not at all."""
-    from safetensors import SafetensorError
-
-    building = folder.with_name(".checkpoint")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        building.mkdir(parents=True)
-        training.trainee.save(building)
-        for added in sorted(training.folder.glob("stages/*/added")):
-            shutil.copytree(added, building, dirs_exist_ok=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise UserError(f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
-
-
-def _remove_stages(path: Path) -> None:
-    """Remove the checkpoints of the stages; renamed first, so that a kill leaves none that looks whole."""
-    stages, old = path / "stages", path / ".stages"
-    shutil.rmtree(old, ignore_errors=True)
-    if stages.exists():
-        stages.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
@@ -223,26 +145,20 @@ def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     return bool(state.is_main_process), chosen[0]
 
 
-def _device(scorer: Any) -> Any:
-    """Where this process trains: with several, each on a GPU of its own."""
-    import torch
+@dataclass(frozen=True)
+class _Follower:
+    """The run folder as the processes after the first see it: they write nothing."""
 
-    device: torch.device = scorer.model.torch_device
-    if device.type == "cuda" and device.index:
-        way = f"CUDA_VISIBLE_DEVICES={device.index} model.device=auto"
-        raise ConfigError("model.device", f"training takes the first GPU it sees: set {way}")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+    path: Path
+    finished: bool
 
-
-class _Reader:
-    """The run folder as the other processes see it: they write nothing."""
-
-    def __init__(self, path: Path, finished: bool) -> None:
-        self.path, self.finished = path, finished
+    def recording(self) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
 
 
 @contextmanager
-def _folder(path: Path, config: Mapping[str, Any], force: bool, first: bool) -> Iterator[Any]:
+def _open(path: Path, config: Mapping[str, Any], force: bool, is_main_process: bool) -> Iterator[Any]:
     """The run folder, held by the first process; the others learn from it whether there is anything to do."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         with RunFolder(path, config, force) as folder:
@@ -251,9 +167,9 @@ def _folder(path: Path, config: Mapping[str, Any], force: bool, first: bool) -> 
     from accelerate.utils import broadcast_object_list
 
     finished = [False]
-    if not first:
+    if not is_main_process:
         broadcast_object_list(finished)
-        yield _Reader(path, finished[0])
+        yield _Follower(path, finished[0])
         return
     with RunFolder(path, config, force) as folder:
         broadcast_object_list([folder.finished])

@@ -11,7 +11,7 @@ import argparse
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from rerankbench.config.build import build
 from rerankbench.config.compose import compose
 from rerankbench.evaluation.measures import per_query
 from rerankbench.evaluation.significance import paired
+from rerankbench.rerankers.requests import Pointwise
+from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.store import Store
 from rerankbench.training.groups import Group, batch_of
-from rerankbench.training.sources import Source, candidate_groups
-from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
+from rerankbench.training.scored import Scored
+from rerankbench.training.sources import Source, TrainingData, candidate_groups
+from rerankbench.training.stages.stage import PreparedStage, TrainingContext
+from rerankbench.training.stages.supervised import Supervised
 from rerankbench.types import Qrels, Run
 
 if TYPE_CHECKING:
@@ -72,12 +75,13 @@ def recipe(weighting: str, seed: int) -> dict[str, Any]:
     return compose("train", words).parts
 
 
-class LogOdds(BiEncoderTrainee):
+@dataclass(kw_only=True)
+class LogOdds(BiEncoder):
     """Cross-entropy wants log-odds, which a cosine is not: one half is undecided (after SigLIP, arXiv 2303.15343)."""
 
-    def scores(self, groups: Sequence[Group], outputs: Sequence[torch.Tensor], width: int) -> torch.Tensor:
-        """See Trainee."""
-        return 12 * (super().scores(groups, outputs, width) - 0.5)
+    def scores(self, requests: Sequence[Pointwise], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """See TrainableScorer."""
+        return 12 * (super().scores(requests, outputs) - 0.5)
 
 
 def halves(benchmark: Benchmark) -> tuple[Benchmark, Benchmark]:
@@ -122,38 +126,49 @@ def trained(
     from scipy.stats import mannwhitneyu
     from transformers import set_seed
 
-    from rerankbench.training.module import Learner
-
     parts = recipe(weighting, seed)
-    scorer = build(parts["reranker"], "reranker").scorer
-    stage = build(parts["recipe"], "recipe").stages[0]
+    model = build(parts["reranker"], "reranker").scorer.model
+    ((name, stage),) = build(parts["recipe"], "recipe").stages.items()
     set_seed(seed)
-    bf16 = "bfloat16" in str(scorer.model.torch_dtype)
-    trainee = LogOdds(scorer)
-    training = Training(
-        trainee=trainee, sources=[Source(source, first_stage)], dev=[], held_out=test.queries, store=store,
-        folder=folder, seed=seed, device=torch.device("cpu"), bf16=bf16, record=lambda entry: None,
-        forget=lambda number, step: None,
+    bf16 = "bfloat16" in str(model.torch_dtype)
+    scorer = LogOdds(model=model).for_training()
+    data = TrainingData(sources=[Source(source, first_stage)], held_out=test.queries)
+    context = TrainingContext(
+        scorer=scorer, data=data, names=[name], store=store, folder=folder, seed=seed, device=torch.device("cpu"),
+        bf16=bf16,
     )  # fmt: skip
-    stage.run(training, 0)
-    learner = Learner(trainee, stage.loss, stage.weighting, False, 4096, False)
+    prepared: list[PreparedStage] = []
+    plain = Supervised.prepare
+
+    def prepare(self: Supervised, context: TrainingContext, name: str) -> PreparedStage:
+        prepared.append(plain(self, context, name))
+        return prepared[0]
+
+    Supervised.prepare = prepare  # type: ignore[method-assign]
+    try:
+        stage.run(context, name)
+    finally:
+        Supervised.prepare = plain  # type: ignore[method-assign]
+    module: Any = prepared[0].trainer.module
 
     def scored(benchmark: Benchmark) -> list[tuple[Group, list[float]]]:
         groups = candidate_groups(benchmark, first_stage, DEPTH)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return list(zip(groups, learner.score(groups), strict=True))
+            return list(zip(groups, module.score(groups), strict=True))
 
     run = {}
     for group, scores in scored(test):
         ranked = sorted(zip([d.id for d in group.documents], scores, strict=True), key=lambda pair: -pair[1])
         run[group.query.id] = ranked
     found = list(per_query(["ndcg@10"], run, test.qrels, 1)["ndcg@10"].values())
-    if stage.weighting is None:
+    if module.weighting is None:
         return found, "labels as given"
     positives, negatives = [], []
     for group, scores in scored(source):
         group = replace(group, judged=tuple(label > 0 for label in group.labels))
-        labels = stage.weighting.labels(batch_of([group]), torch.tensor([scores]))[0].tolist()
+        batch = batch_of([group])
+        rows = Scored(torch.tensor([scores]), batch.labels, batch.mask, batch=batch)
+        labels = module.weighting.labels(rows)[0].tolist()
         for place, (document, label) in enumerate(zip(group.documents, labels, strict=True)):
             if (group.query.id, document.id) in hidden:
                 near = range(max(0, place - 3), min(len(labels), place + 4))

@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 
 from rerankbench.evaluation.significance import paired
-from rerankbench.tracking.run_folder import read_config
+from rerankbench.tracking.records import RunRecord
 
 MEASURE = "ndcg@10"
 
 
-def per_query(folder: Path) -> dict[str, float]:
+def per_query(record: RunRecord) -> dict[str, float]:
     """Query → nDCG@10 of the trained reranker."""
-    with (folder / "per_query.csv").open(encoding="utf-8", newline="") as file:
-        return {row["query"]: float(row["reranked"]) for row in csv.DictReader(file) if row["measure"] == MEASURE}
+    return {values.query: values.reranked for values in record.per_query if values.measure == MEASURE}
 
 
 def main(words: list[str]) -> None:
@@ -30,12 +28,13 @@ def main(words: list[str]) -> None:
     left: list[float] = []
     right: list[float] = []
     for one, other in pairs:
-        mine, theirs = per_query(one), per_query(other)
+        record = RunRecord.read(one)
+        mine, theirs = per_query(record), per_query(RunRecord.read(other))
         assert mine.keys() == theirs.keys(), f"{one} and {other} have other queries"
         left += [mine[query] for query in mine]
         right += [theirs[query] for query in mine]
         means = sum(mine.values()) / len(mine), sum(theirs.values()) / len(theirs)
-        print(f"| {read_config(one)['seed']} | {means[0]:.4f} | {means[1]:.4f} | {means[0] - means[1]:+.4f} |")
+        print(f"| {record.config['seed']} | {means[0]:.4f} | {means[1]:.4f} | {means[0] - means[1]:+.4f} |")
     test = paired(right, left, seed=0)
     low, high = test["ci95"]
     print(f"| all | {sum(left) / len(left):.4f} | {sum(right) / len(right):.4f} | {test['difference']:+.4f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rerankbench.tracking.run_folder import read_json
+from rerankbench.tracking.records import RunRecord
 
 
 def main(folders: list[Path]) -> None:
@@ -18,16 +18,15 @@ def main(folders: list[Path]) -> None:
         if not (folder / "metrics.json").is_file():
             print(f"{folder}: not finished", file=sys.stderr)
             continue
-        metrics, cost = read_json(folder, "metrics.json"), read_json(folder, "cost.json")
-        choices = read_json(folder, "environment.json")["choices"]
-        row = metrics["measures"]["ndcg@10"]
-        tokens = cost["prompt_tokens"] + cost["generated_tokens"]
+        record = RunRecord.read(folder)
+        row, cost = record.metrics.measures["ndcg@10"], record.cost
+        tokens = cost.usage.prompt_tokens + cost.usage.generated_tokens
         cells = [
-            choices["reranker"], f"{row['reranked']:.3f}", f"{row['difference']:+.3f}", f"{row['p_randomization']:.3f}",
-            f"{cost['requests']:,}", f"{cost['forward_passes']:,}", f"{tokens:,}", f"{cost['seconds']['rerank']:,.0f}",
-            f"{cost['parse_failures']:,}",
+            record.environment.choices["reranker"], f"{row.after:.3f}", f"{row.difference:+.3f}",
+            f"{row.p_randomization:.3f}", f"{cost.requests:,}", f"{cost.usage.forward_passes:,}", f"{tokens:,}",
+            f"{cost.seconds['rerank']:,.0f}", f"{cost.parse_failures:,}",
         ]  # fmt: skip
-        rows.append((row["reranked"], cells))
+        rows.append((row.after, cells))
     heads = ["reranker", "nDCG@10", "diff.", "p", "requests", "passes", "tokens", "seconds", "failures"]
     print("| " + " | ".join(heads) + " |")
     print("|---" + "|---:" * (len(heads) - 1) + "|")

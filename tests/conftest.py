@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; pytest's workers share the cores
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("unhurried", deadline=None)  # the first example may import something heavy
 settings.load_profile("unhurried")
 

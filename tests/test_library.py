@@ -1,4 +1,4 @@
-"""The door for applications, from Python and through a pipe."""
+"""Rerankers for applications, from Python and through a pipe."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ import pytest
 from rerankbench import load_reranker
 from rerankbench.commands.rerank import rerank_lines
 from rerankbench.errors import ConfigError, DataError
+from rerankbench.library import read_documents
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a reranker that puts shorter documents first."""
-    folder = tmp_path / "mine"
+    folder = tmp_path_factory.mktemp("mine")
     (folder / "reranker").mkdir(parents=True)
     (folder / "brief.py").write_text(
-        "from rerankbench.rerankers.requests import Pointwise, Usage\n\n"
-        "class Brief:\n"
+        "from rerankbench.rerankers.requests import Pointwise\n"
+        "from rerankbench.rerankers.scorer import Scorer\n"
+        "from rerankbench.usage import Usage\n\n"
+        "class Brief(Scorer):\n"
         "    answers = Pointwise\n\n"
         "    def __init__(self, weight: float = 1.0):\n"
         "        self.weight, self.usage = weight, Usage()\n\n"
         "    def answer(self, requests):\n"
-        "        return [-self.weight * len(r.candidate.document.text) for r in requests]\n\n"
-        "    def fingerprint(self):\n"
-        "        return None\n"
+        "        return [-self.weight * len(r.candidate.document.text) for r in requests]\n"
     )
     (folder / "reranker" / "brief.yaml").write_text(
         "# Shorter first\ndefaults:\n  - strategy: pointwise\n_target_: rerankbench.rerankers.reranker.Reranker\n"
@@ -131,3 +132,10 @@ def test_lone_surrogates_do_no_harm() -> None:
     line = rb'{"query": "\ud800", "documents": ["\ud800"], "x": "\ud800"}'
     text = _through_a_pipe(line, ["reranker=identity"], [])
     assert json.loads(text.encode())["ranking"][0]["text"] == "\ufffd"
+
+
+def test_other_fields_of_a_document_are_its_metadata() -> None:
+    item = {"id": "x", "title": "T", "text": "t", "score": 1, "date": "2025-01-31", "metadata": {"source": "wiki"}}
+    (document,) = read_documents([item])
+    assert (document.id, document.text) == ("x", "T t")
+    assert document.metadata == {"date": "2025-01-31", "source": "wiki"}

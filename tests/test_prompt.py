@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.options import conf_folder
 from rerankbench.errors import ConfigError
 from rerankbench.prompt import Piece, Prompt, marked, neutral, pieces_of
@@ -30,7 +31,7 @@ def test_documents_are_numbered_or_lettered() -> None:
     letters = Prompt(messages=[{"role": "system", "content": text}], label_style="letters")
     assert _shown(letters, 3) == [("system", "3: <q> [A] <d0> [B] <d1> [C] <d2>")]
     assert letters.document_labels(26)[-1] == "Z"
-    with pytest.raises(ConfigError, match=r"prompt\.label_style: letters name up to 26 documents, got 27"):
+    with pytest.raises(ConfigError, match=r"^label_style: letters label up to 26 documents, got 27"):
         letters.document_labels(27)
 
 
@@ -57,22 +58,39 @@ def test_turns_are_repeated_for_each_document() -> None:
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        ({"messages": []}, "prompt.messages"),
-        ({"messages": [{"content": "x"}], "document_tokens": 0}, "prompt.document_tokens"),
-        ({"messages": [{"content": "x"}], "min_document_tokens": -1}, "prompt.min_document_tokens"),
-        ({"messages": [{"role": "user"}]}, "prompt.messages[0]"),
-        ({"messages": [{"content": "x", "rôle": "user"}]}, "prompt.messages[0]"),
-        ({"messages": [{"content": "x"}, {"content": "{{ query"}]}, "prompt.messages[1].content"),
-        ({"messages": [{"content": "x"}] * 2, "raw": True}, "prompt.messages"),
-        ({"messages": [{"content": "x"}], "labels": ["Yes", " Yes"]}, "prompt.labels"),
-        ({"messages": [{"content": "x"}], "labels": ["0", "1"], "values": [0]}, "prompt.values"),
-        ({"messages": [{"content": "x"}], "values": [0]}, "prompt.values"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user"}]}, "messages[0]"),
+        ({"messages": [{"content": "x", "rôle": "user"}]}, "messages[0]"),
+        ({"messages": [{"content": "x"}, {"content": "{{ query"}]}, "messages[1].content"),
+        ({"messages": [{"content": "x"}] * 2, "raw": True}, "messages"),
+        ({"messages": [{"content": "x"}], "labels": ["Yes", " Yes"]}, "labels"),
+        ({"messages": [{"content": "x"}], "labels": ["0", "1"], "values": [0]}, "values"),
+        ({"messages": [{"content": "x"}], "values": [0]}, "values"),
     ],
 )
 def test_what_makes_no_prompt_is_refused(options: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as error:
         Prompt(**options)
     assert error.value.key == key
+
+
+@pytest.mark.parametrize(("key", "value"), [("document_tokens", 0), ("min_document_tokens", -1)])
+def test_bounds_are_checked_at_composition(key: str, value: int) -> None:
+    node = {"_target_": "rerankbench.prompt.Prompt", "messages": [{"content": "x"}], key: value}
+    with pytest.raises(ConfigError, match=rf"^prompt\.{key}: must be at least"):
+        check(node, "prompt")
+
+
+def test_an_error_of_a_built_prompt_names_its_full_key() -> None:
+    node = {"_target_": "rerankbench.prompt.Prompt", "messages": [{"content": "{{ nothing }}"}]}
+    prompt = build(check(node, "reranker.scorer.prompt"), "reranker.scorer.prompt")
+    with pytest.raises(ConfigError, match=r"^reranker\.scorer\.prompt\.messages\[0\]\.content: cannot be rendered"):
+        prompt.render(1)
+
+
+def test_the_variables_of_a_prompt_are_those_that_its_messages_use() -> None:
+    prompt = Prompt(messages=[{"content": "{{ query }} {% for d in documents %}{{ d.text }}{% endfor %}"}])
+    assert prompt.variables == {"query", "documents"}
 
 
 @given(text=st.text(max_size=60))
@@ -108,7 +126,8 @@ def test_a_fingerprint_is_of_everything() -> None:
 
 def _option(name: str) -> Prompt:
     """The prompt of conf/prompt."""
-    return build(OmegaConf.to_container(OmegaConf.load(conf_folder() / "prompt" / f"{name}.yaml")), "prompt")
+    node = OmegaConf.to_container(OmegaConf.load(conf_folder() / "prompt" / f"{name}.yaml"))
+    return build(check(node, "prompt"), "prompt")
 
 
 def test_qwen3_is_the_text_that_the_model_was_trained_with() -> None:
@@ -146,8 +165,8 @@ def test_every_option_shows_each_document_and_where_it_should_the_query(file: Pa
 @pytest.mark.parametrize(
     ("text", "n", "problem"),
     [
-        ("{{ dokument }}", 1, r"\[0\]\.content: cannot be filled in for 1 documents: 'dokument' is undefined"),
-        ("{{ documents[1].text }}", 1, r"\[0\]\.content: cannot be filled in"),
+        ("{{ dokument }}", 1, r"\[0\]\.content: cannot be rendered for 1 documents: 'dokument' is undefined"),
+        ("{{ documents[1].text }}", 1, r"\[0\]\.content: cannot be rendered"),
         ("{{ top }} of {{ document }}", 1, "'top' is undefined"),
         ("{{ 1 // 0 }}", 0, "division"),
         ("{{ documents[0].text }} {{ documents[1].text }}", 4, ": show 2 of the 4 documents"),
@@ -155,5 +174,5 @@ def test_every_option_shows_each_document_and_where_it_should_the_query(file: Pa
     ],
 )
 def test_a_prompt_that_does_not_suit_the_request_is_refused(text: str, n: int, problem: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^prompt\.messages.*{problem}"):
+    with pytest.raises(ConfigError, match=rf"^messages.*{problem}"):
         Prompt(messages=[{"content": text}]).render(n)

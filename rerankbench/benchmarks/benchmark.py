@@ -1,4 +1,4 @@
-"""What a benchmark is, whatever it was read from: queries, a corpus, judgments, and what was odd about them."""
+"""What a benchmark is, whatever it was read from: queries, a corpus, judgments, and counts of what is missing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import hashlib
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge, MinLen
+
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.types import Document, Qrels, Query, Run
 
 
@@ -37,7 +39,7 @@ class Benchmark:
     qrels: Qrels
     corpus: Corpus
     candidates: Run | None = None
-    """Given candidate lists, best first, to which the retriever keeps; None: the whole corpus."""
+    """Given candidate lists, best first, which the retriever only orders; None: it searches the whole corpus."""
     language: str = "en"
     threshold: int = 1
     """Binary measures count a document as relevant from this grade on."""
@@ -58,22 +60,12 @@ class BenchmarkOptions:
     """
 
     split: str = "test"
-    queries: int | None = None
+    queries: Annotated[int, Ge(1)] | None = None
     seed: int = 0
-    fields: Sequence[str] = ("title", "text")
+    fields: Annotated[Sequence[str], MinLen(1)] = ("title", "text")
     language: str = "en"
-    threshold: int = 1
+    threshold: Annotated[int, Ge(1)] = 1
     candidates: Literal["retriever", "judged"] = "retriever"
-
-    def __post_init__(self) -> None:
-        if self.queries is not None and self.queries < 1:
-            raise ConfigError("queries", f"must be at least 1, or null for all; got {self.queries}")
-        if self.threshold < 1:
-            raise ConfigError("threshold", f"must be at least 1, got {self.threshold}")
-        if isinstance(self.fields, str):
-            raise ConfigError("fields", f"must be a list, as in [{self.fields}]")
-        if not self.fields:
-            raise ConfigError("fields", "names no field; the document text would be empty")
 
 
 def assemble(
@@ -100,23 +92,23 @@ def assemble(
         problem = f"no query of {name} has a judgment"
         if queries and qrels:
             problem += f": the queries are such as {queries[0].id!r}, the judged ones such as {next(iter(qrels))!r}"
-        raise ConfigError("benchmark.split", f"{options.split!r}: {problem}")
+        raise ConfigError(key_of(options, "split"), f"{options.split!r}: {problem}")
     if options.queries is not None and options.queries < len(chosen):
-        wanted = set(random.Random(options.seed).sample(sorted(q.id for q in chosen), options.queries))
-        chosen = [query for query in chosen if query.id in wanted]
-    kept_qrels = {query.id: dict(qrels[query.id]) for query in chosen}
+        sample = set(random.Random(options.seed).sample(sorted(q.id for q in chosen), options.queries))
+        chosen = [query for query in chosen if query.id in sample]
+    chosen_qrels = {query.id: dict(qrels[query.id]) for query in chosen}
     counts["queries_without_relevant"] = sum(
-        1 for grades in kept_qrels.values() if max(grades.values()) < options.threshold
+        1 for grades in chosen_qrels.values() if max(grades.values()) < options.threshold
     )
     if options.candidates == "judged":
-        candidates = {query_id: _label_free_order(query_id, grades) for query_id, grades in kept_qrels.items()}
+        candidates = {query_id: _label_free_order(query_id, grades) for query_id, grades in chosen_qrels.items()}
     elif candidates is not None:
         candidates = {query.id: candidates.get(query.id, []) for query in chosen}
         counts["queries_without_candidates"] = sum(1 for ranking in candidates.values() if not ranking)
     return Benchmark(
         name=name,
         queries=tuple(chosen),
-        qrels=kept_qrels,
+        qrels=chosen_qrels,
         corpus=corpus,
         candidates=candidates,
         language=options.language,

@@ -13,8 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rerankbench.benchmarks.corpus import joined_fields
-from rerankbench.benchmarks.readers import QUERY_ID_KEYS, byte_lines, decoded, finite, identifier, ranked, well_formed
+from rerankbench.benchmarks.corpus import joined_fields, metadata_of
+from rerankbench.benchmarks.readers import (
+    ID_KEYS,
+    QUERY_ID_KEYS,
+    byte_lines,
+    decoded,
+    finite,
+    identifier,
+    other_fields,
+    ranked,
+    well_formed,
+)
 from rerankbench.errors import DataError
 from rerankbench.types import Document, Qrels, Query, Run
 
@@ -27,11 +37,11 @@ class CandidateLists:
     run: Run = field(default_factory=dict)
     """Best first: by score descending, ties in the order of the file."""
     documents: dict[str, Document] = field(default_factory=dict)
-    """Empty where the lists name documents without their texts."""
+    """Empty where the lists have ids without texts."""
     qrels: Qrels = field(default_factory=dict)
-    """Grade 1 where Rankify says `has_answer`, else 0; empty where nothing is said."""
+    """Grade 1 where Rankify has `has_answer`, else 0; empty where no list has it."""
     repeated: int = 0
-    """How many candidates were in their list before; the first counts."""
+    """How many candidates were repeated in their list; the first one is used."""
 
 
 def read_candidate_lists(path: Path, fields: Sequence[str] = ("title", "text")) -> CandidateLists:
@@ -83,7 +93,8 @@ def _add(
         if isinstance(content, str):
             content = {"text": content}
         if isinstance(content, dict) and (text := well_formed(joined_fields(content, fields, path, line))):
-            document = lists.documents.setdefault(document_id, Document(document_id, text))
+            metadata = metadata_of(content, fields, *ID_KEYS, "score", "has_answer")  # no judgments in what scorers see
+            document = lists.documents.setdefault(document_id, Document(document_id, text, metadata))
             if document.text != text:
                 raise DataError(path, f"{where}document {document_id!r} was given before with another text", line)
         if "has_answer" in item:
@@ -95,15 +106,17 @@ def _rank_llm_query(record: dict[str, Any], path: Path, line: int | None, where:
     query = record.get("query")
     if not isinstance(query, dict) or not isinstance(query.get("text"), str):
         raise DataError(path, f"{where}the query needs text and qid", line)
-    return Query(identifier(query.get("qid"), path, line, f"{where}qid"), well_formed(query["text"]))
+    query_id = identifier(query.get("qid"), path, line, f"{where}qid")
+    return Query(query_id, well_formed(query["text"]), metadata=other_fields(query, ("qid", "text")))
 
 
 def _rankify_query(record: dict[str, Any], position: int, path: Path, line: int | None, where: str) -> Query:
     if not isinstance(record.get("question"), str):
         raise DataError(path, f"{where}the question must be text", line)
-    query_id = next((record[key] for key in QUERY_ID_KEYS if record.get(key) is not None), position)
-    metadata = {"answers": record["answers"]} if "answers" in record else {}
-    return Query(identifier(query_id, path, line, f"{where}query id"), well_formed(record["question"]), metadata)
+    number = next((record[key] for key in QUERY_ID_KEYS if record.get(key) is not None), position)
+    query_id = identifier(number, path, line, f"{where}query id")
+    metadata = other_fields(record, (*QUERY_ID_KEYS, "question", "ctxs"))
+    return Query(query_id, well_formed(record["question"]), metadata=metadata)
 
 
 def _records(path: Path) -> Iterator[tuple[int | None, Any]]:

@@ -18,6 +18,7 @@ from rerankbench.benchmarks.readers import (
     decoded,
     identifier,
     json_object,
+    other_fields,
     well_formed,
 )
 from rerankbench.errors import ConfigError, DataError, nearest
@@ -30,13 +31,23 @@ TEXT_KEYS = ("text", "contents", "content", "segment", "body", "passage")
 """Where collections keep the text of a document; the field `text` means the first of them that is there."""
 
 
+def text_key(record: Mapping[str, Any]) -> str:
+    """The key of a record that the field `text` means."""
+    if record.get("text") is not None:
+        return "text"
+    return next((key for key in TEXT_KEYS if record.get(key) is not None), "text")
+
+
+def metadata_of(record: Mapping[str, Any], fields: Sequence[str], *taken: str) -> dict[str, Any]:
+    """What a record holds besides its title, its text, the `fields` that are joined into the text, and `taken`."""
+    return other_fields(record, (*taken, "title", "text", text_key(record), *fields))
+
+
 def joined_fields(record: Mapping[str, Any], fields: Sequence[str], path: Path | str, line: int | None = None) -> str:
     """The fields of a record in the order asked for, joined by a space as BEIR does; absent ones are skipped."""
     parts = []
     for field in fields:
-        value = record.get(field)
-        if value is None and field == "text":
-            value = next((record[key] for key in TEXT_KEYS if record.get(key) is not None), None)
+        value = record.get(text_key(record) if field == "text" else field)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
         if isinstance(value, int | float):
@@ -48,12 +59,12 @@ def joined_fields(record: Mapping[str, Any], fields: Sequence[str], path: Path |
     return " ".join(part for part in parts if part)
 
 
-def check_fields(fields: Sequence[str], available: Collection[str]) -> None:
-    """Raises ConfigError for a field that no document has; only a title may be lacking."""
+def check_fields(fields: Sequence[str], available: Collection[str], key: str) -> None:
+    """Raises ConfigError, with `key`, for a field that no document has; only a title may be missing."""
     names = {*available, "text"} if set(TEXT_KEYS) & set(available) else set(available)
     for field in fields:
         if field not in names and (field != "title" or fields == ("title",)):
-            raise ConfigError("benchmark.fields", f"no document has a field {field!r}; {nearest(field, names)}")
+            raise ConfigError(key, f"no document has a field {field!r}; {nearest(field, names)}")
 
 
 class MemoryCorpus:
@@ -81,7 +92,8 @@ class MemoryCorpus:
 class FileCorpus:
     """The documents of a file, plain or gzipped: JSON lines, or a table `id<TAB>text` or `id<TAB>title<TAB>text`.
 
-    Nothing is kept in memory but, while iterating, the ids seen. All methods raise DataError for a bad line.
+    Fields that are not in the text become metadata. Only the ids are held in memory, and only while iterating. All
+    methods raise DataError for a bad line.
     """
 
     path: Path
@@ -108,17 +120,17 @@ class FileCorpus:
     def fetch(self, ids: Collection[str]) -> dict[str, Document]:
         """The documents with these ids, in the order of the file: one pass that ends with the last of them."""
         wanted = {document_id.encode("utf-8", "surrogatepass") for document_id in ids}
-        found: dict[str, Document] = {}
+        documents: dict[str, Document] = {}
         for number, line in byte_lines(self.path) if wanted else ():
             leading = self._leading_id.match(line)
             if leading and leading[1] not in wanted:
-                continue  # by far the most lines end here, unparsed
+                continue  # most lines end here, unparsed
             document = self._parse(line, number)
-            if document.id.encode() in wanted and document.id not in found:
-                found[document.id] = document
-                if len(found) == len(wanted):
+            if document.id.encode() in wanted and document.id not in documents:
+                documents[document.id] = document
+                if len(documents) == len(wanted):
                     break
-        return found
+        return documents
 
     def fingerprint(self) -> str:
         """A hash of the bytes of the file and of the fields taken."""
@@ -129,14 +141,14 @@ class FileCorpus:
         """The SHA-256 of the file as it lies there."""
         return file_sha256(self.path)
 
-    def check(self) -> None:
-        """Look at the first documents. Raises ConfigError for a field they lack, DataError for a bad line."""
+    def check(self, key: str) -> None:
+        """Read the first documents. Raises ConfigError, with `key`, for a field they lack, DataError for a bad line."""
         if isinstance(self._layout, int):
             names = {"title", "text"} if self._layout == 3 else {"text"}
         else:
             first = islice(byte_lines(self.path), 100)
-            names = {key for number, line in first for key in json_object(self.path, line, number)}
-        check_fields(self.fields, names - set(ID_KEYS))
+            names = {name for number, line in first for name in json_object(self.path, line, number)}
+        check_fields(self.fields, names - set(ID_KEYS), key)
 
     @cached_property
     def _layout(self) -> str | int:
@@ -171,16 +183,16 @@ class FileCorpus:
             if len(columns) != self._layout:
                 raise DataError(self.path, f"found {len(columns)} columns, {self._layout} in the first line", number)
             record: dict[str, Any] = {"title": columns[1] if len(columns) == 3 else None, "text": columns[-1]}
-            document_id = columns[0]
+            document_id, metadata = columns[0], {}
         else:
             record = json_object(self.path, line, number)
             if self._layout not in record:
                 raise DataError(self.path, f"the document has no {self._layout!r}", number)
-            document_id = record[self._layout]
+            document_id, metadata = record[self._layout], metadata_of(record, self.fields, self._layout)
         text = joined_fields(record, self.fields, self.path, number)
         if b"\\u" in line:
             text = well_formed(text)
-        return Document(identifier(document_id, self.path, number, "document id"), text)
+        return Document(identifier(document_id, self.path, number, "document id"), text, metadata)
 
     def _first_line_of(self, document_id: str) -> int:
         return next(n for n, line in byte_lines(self.path) if self._parse(line, n).id == document_id)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from rerankbench.benchmarks.benchmark import Benchmark, BenchmarkOptions, assemble
-from rerankbench.benchmarks.corpus import joined_fields
+from rerankbench.benchmarks.corpus import joined_fields, metadata_of
 from rerankbench.benchmarks.readers import identifier, ranked
-from rerankbench.errors import ConfigError, DataError, nearest
+from rerankbench.errors import ConfigError, DataError, key_of, nearest
 from rerankbench.store import content_hash
 from rerankbench.types import Document, Qrels, Query, Run
 
 log = logging.getLogger("rerankbench")
 DEFAULT_FIELDS = ("title", "text")
+PLAIN = str | int | float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class IrDatasets(BenchmarkOptions):
     """Queries, documents and judgments of an ir_datasets id, such as `beir/scifact/test`.
 
     id: it names the split too, so `split` may only repeat what is in it. fields: where a document has no `text`, the
-    default is what ir_datasets itself takes as its text. use_scoreddocs: rerank the candidates that come with the id.
+    default is what ir_datasets itself takes as its text; plain values of other fields become metadata. use_scoreddocs:
+    rerank the candidates that come with the id.
     """
 
     id: str
@@ -34,18 +36,18 @@ class IrDatasets(BenchmarkOptions):
         """May download, as ir_datasets does. Raises ConfigError for an id or field that does not exist."""
         import ir_datasets
 
-        dataset = _dataset(self.id)
+        dataset = self._dataset()
         if self.split != "test" and self.split not in self.id.split("/"):
-            problem = f"does not apply to ir_datasets, where the id names the split; benchmark.id is {self.id!r}"
-            raise ConfigError("benchmark.split", problem)
-        lacking = [part for part in ("docs", "queries", "qrels") if not dataset.has(part)]
+            problem = f"does not apply to ir_datasets, where the id names the split; it is {self.id!r}"
+            raise ConfigError(key_of(self, "split"), problem)
+        absent = [part for part in ("docs", "queries", "qrels") if not dataset.has(part)]
         if self.use_scoreddocs and not dataset.has("scoreddocs"):
-            lacking.append("scoreddocs")
-        if lacking:
-            below = [name for name in ir_datasets.registry if name.startswith(f"{self.id}/")]
-            hint = f"; below it: {', '.join(below[:20])}" if below else ""
-            raise ConfigError("benchmark.id", f"{self.id!r} has no {' and no '.join(lacking)}{hint}")
-        corpus = IrDatasetsCorpus(self.id, _document_fields(dataset, tuple(self.fields)))
+            absent.append("scoreddocs")
+        if absent:
+            inner = [name for name in ir_datasets.registry if name.startswith(f"{self.id}/")]
+            hint = f"; below it: {', '.join(inner[:20])}" if inner else ""
+            raise ConfigError(key_of(self, "id"), f"{self.id!r} has no {' and no '.join(absent)}{hint}")
+        corpus = IrDatasetsCorpus(self.id, self._document_fields(dataset))
         try:
             queries = [_query(record, self.id) for record in dataset.queries_iter()]
             qrels: Qrels = {}
@@ -57,7 +59,7 @@ class IrDatasets(BenchmarkOptions):
             raise DataError(self.id, f"ir_datasets could not provide it ({' '.join(str(error).split())})") from error
         language = dataset.queries_lang()
         if language not in (None, self.language):
-            log.warning("%s is in %r: set benchmark.language (it is %r)", self.id, language, self.language)
+            log.warning("%s is in %r: set %s (it is %r)", self.id, language, key_of(self, "language"), self.language)
         return assemble(
             self,
             name=self.id.replace("/", "-"),
@@ -74,58 +76,65 @@ class IrDatasets(BenchmarkOptions):
             },
         )
 
+    def _dataset(self) -> Any:
+        import ir_datasets
+
+        try:
+            return ir_datasets.load(self.id)
+        except KeyError:
+            hint = nearest(self.id, list(ir_datasets.registry))
+            raise ConfigError(key_of(self, "id"), f"ir_datasets has no {self.id!r}; {hint}") from None
+
+    def _document_fields(self, dataset: Any) -> tuple[str, ...]:
+        """The fields to join; none for the default where a document has its text under other names."""
+        fields, available = tuple(self.fields), dataset.docs_cls()._fields
+        absent = [field for field in fields if field not in available]
+        if not absent or (fields == DEFAULT_FIELDS and absent == ["title"]):
+            return tuple(field for field in fields if field in available)
+        if fields == DEFAULT_FIELDS:
+            return ()
+        problem = f"the documents have no field {absent[0]!r}; {nearest(absent[0], available)}"
+        raise ConfigError(key_of(self, "fields"), problem)
+
 
 @dataclass(frozen=True)
 class IrDatasetsCorpus:
-    """The documents of an id; no fields means ir_datasets' own choice of text."""
+    """The documents of an id; no fields means the text that ir_datasets chooses."""
 
     id: str
     fields: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Document]:
-        for record in _dataset(self.id).docs_iter():
+        for record in self._dataset.docs_iter():
             yield self._document(record)
 
     def fetch(self, ids: Collection[str]) -> dict[str, Document]:
         """The documents with these ids, by the document store of ir_datasets, which is built on first use."""
         wanted = sorted(ids)
-        documents = map(self._document, _dataset(self.id).docs_store().get_many_iter(wanted)) if wanted else ()
+        documents = map(self._document, self._dataset.docs_store().get_many_iter(wanted)) if wanted else ()
         return {document.id: document for document in documents}
 
     def fingerprint(self) -> str:
         """A hash of the id that the documents belong to, their number as far as known, and the first of them."""
         import ir_datasets
 
-        owner, count = ir_datasets.docs_parent_id(self.id), _dataset(self.id).docs_count()
+        owner, count = ir_datasets.docs_parent_id(self.id), self._dataset.docs_count()
         first = [(document.id, document.text) for document in islice(self, 100)]
         return content_hash("ir_datasets", owner, count, self.fields, first)
 
+    @property
+    def _dataset(self) -> Any:
+        import ir_datasets
+
+        return ir_datasets.load(self.id)
+
     def _document(self, record: Any) -> Document:
-        text = joined_fields(record._asdict(), self.fields, self.id) if self.fields else record.default_text()
-        return Document(identifier(record.doc_id, self.id, None, "document id"), text)
-
-
-def _dataset(dataset_id: str) -> Any:
-    """The data set of ir_datasets. Raises ConfigError for an id that is not registered."""
-    import ir_datasets
-
-    try:
-        return ir_datasets.load(dataset_id)
-    except KeyError:
-        hint = nearest(dataset_id, list(ir_datasets.registry))
-        raise ConfigError("benchmark.id", f"ir_datasets has no {dataset_id!r}; {hint}") from None
-
-
-def _document_fields(dataset: Any, fields: Sequence[str]) -> tuple[str, ...]:
-    """The fields to join; none for the default where a document keeps its text under other names."""
-    available = dataset.docs_cls()._fields
-    lacking = [field for field in fields if field not in available]
-    if not lacking or (tuple(fields) == DEFAULT_FIELDS and lacking == ["title"]):
-        return tuple(field for field in fields if field in available)
-    if tuple(fields) == DEFAULT_FIELDS:
-        return ()
-    problem = f"the documents have no field {lacking[0]!r}; {nearest(lacking[0], available)}"
-    raise ConfigError("benchmark.fields", problem)
+        fields = record._asdict()
+        text = joined_fields(fields, self.fields, self.id) if self.fields else record.default_text()
+        metadata = {n: v for n, v in metadata_of(fields, self.fields, "doc_id").items() if isinstance(v, PLAIN)}
+        if not self.fields:  # the text is ir_datasets' choice: its long parts are not stored twice
+            metadata = {n: v for n, v in metadata.items() if not (len(str(v)) > 100 and str(v) in text)}
+        return Document(identifier(record.doc_id, self.id, None, "document id"), text, metadata)
 
 
 def _query(record: Any, dataset_id: str) -> Query:
@@ -134,8 +143,8 @@ def _query(record: Any, dataset_id: str) -> Query:
     text = record.default_text() if hasattr(record, "default_text") else parts.get("text", parts.get("title"))
     if not isinstance(text, str):
         raise DataError(dataset_id, f"query {query_id!r} has no text")
-    others = {name: value for name, value in parts.items() if isinstance(value, str | int | float) and value != text}
-    return Query(query_id, text, others)
+    others = {name: value for name, value in parts.items() if isinstance(value, PLAIN) and value != text}
+    return Query(query_id, text, metadata=others)
 
 
 def _scoreddocs(dataset: Any) -> Run:

@@ -14,7 +14,7 @@ from rerankbench.benchmarks.benchmark import Benchmark, BenchmarkOptions, Corpus
 from rerankbench.benchmarks.candidate_lists import CandidateLists, read_candidate_lists
 from rerankbench.benchmarks.corpus import FileCorpus, MemoryCorpus, file_sha256
 from rerankbench.benchmarks.readers import read_qrels, read_queries, read_run
-from rerankbench.errors import ConfigError, DataError, nearest
+from rerankbench.errors import ConfigError, DataError, key_of, nearest
 from rerankbench.types import Qrels, Query
 
 log = logging.getLogger("rerankbench")
@@ -29,7 +29,7 @@ class Local(BenchmarkOptions):
 
     path: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv` (BEIR), or with `qrels/<split>.txt`,
     `qrels.<split>.txt` or `qrels.txt` (TREC; the last is split `test`); or a file of candidate lists with texts.
-    corpus_file, queries_file, qrels_file: single files instead, in place of what `path` would give; `qrels_file` is
+    corpus_file, queries_file, qrels_file: single files instead, instead of those in `path`; `qrels_file` is
     used whatever the split. candidates_file: a TREC run, or candidate lists with texts (rank_llm, Rankify).
     File names are looked up in the folder `path` first, then in the working directory.
     """
@@ -84,7 +84,7 @@ class Local(BenchmarkOptions):
         """The folder and the candidate lists; `path` may be either."""
         if self.path is None:
             if self.corpus_file is None and self.candidates_file is None:
-                raise ConfigError("benchmark.path", "is not set; give a folder, as in benchmark.path=DIR")
+                raise ConfigError(key_of(self, "path"), f"is not set; give a folder, as in {key_of(self, 'path')}=DIR")
             return None, self._file(self.candidates_file, None) if self.candidates_file else None
         path = existing(Path(self.path).expanduser())
         if path.is_dir():
@@ -92,7 +92,7 @@ class Local(BenchmarkOptions):
         if not _is_json(path):
             raise DataError(path, "is neither a folder nor candidate lists (.json, .jsonl)")
         if self.candidates_file is not None:
-            raise ConfigError("benchmark.candidates_file", "benchmark.path names candidate lists already")
+            raise ConfigError(key_of(self, "candidates_file"), f"{key_of(self, 'path')} names candidate lists already")
         return None, path
 
     def _file(self, name: str, folder: Path | None) -> Path:
@@ -112,7 +112,8 @@ class Local(BenchmarkOptions):
         for path in (folder / default, folder / f"{default}.gz"):
             if path.is_file():
                 return path
-        raise DataError(folder / default, f"no such file, nor .gz; set benchmark.{role}_file if it has another name")
+        key = key_of(self, f"{role}_file")
+        raise DataError(folder / default, f"no such file, nor .gz; set {key} if it has another name")
 
     def _qrels(self, folder: Path | None, lists: CandidateLists, files: dict[str, Path]) -> Qrels:
         if self.qrels_file is not None:
@@ -125,14 +126,13 @@ class Local(BenchmarkOptions):
                 there = ", ".join(sorted(splits))
                 hint = nearest(self.split, splits)
                 problem = f"no split {self.split!r} in {folder}; {hint}"
-                raise ConfigError(
-                    "benchmark.split", problem if hint.endswith(there) else f"{problem} (there are: {there})"
-                )
+                problem = problem if hint.endswith(there) else f"{problem} (there are: {there})"
+                raise ConfigError(key_of(self, "split"), problem)
             files["qrels"] = splits[self.split]
         elif lists.qrels:
             return lists.qrels
         else:
-            raise ConfigError("benchmark.qrels_file", "is not set, and nothing else holds judgments")
+            raise ConfigError(key_of(self, "qrels_file"), "is not set, and nothing else holds judgments")
         return read_qrels(files["qrels"])
 
     def _queries(self, folder: Path | None, lists: CandidateLists, files: dict[str, Path]) -> list[Query]:
@@ -142,23 +142,23 @@ class Local(BenchmarkOptions):
             return read_queries(path)
         if lists.queries:
             return lists.queries
-        raise ConfigError("benchmark.queries_file", "is not set, and nothing else holds queries")
+        raise ConfigError(key_of(self, "queries_file"), "is not set, and nothing else holds queries")
 
     def _corpus(self, folder: Path | None, lists: CandidateLists, files: dict[str, Path]) -> FileCorpus | MemoryCorpus:
         path = self._named("corpus", self.corpus_file, folder, "corpus.jsonl")
         if path is not None:
             files["corpus"] = path
             corpus = FileCorpus(path, tuple(self.fields))
-            corpus.check()
+            corpus.check(key_of(self, "fields"))
             return corpus
         if lists.documents:
             return MemoryCorpus(lists.documents.values())
-        raise ConfigError("benchmark.corpus_file", "is not set, and nothing else holds texts of documents")
+        raise ConfigError(key_of(self, "corpus_file"), "is not set, and nothing else holds texts of documents")
 
     def _check_language(self, corpus: Corpus) -> None:
         letters = "".join(character for d in islice(corpus, 50) for character in d.text[:1000] if character.isalpha())
         if self.language == "en" and len(UNSPACED.findall(letters)) > len(letters) / 2:
-            log.warning("the documents do not look English: set benchmark.language (it is %r)", self.language)
+            log.warning("the documents do not look English: set %s", key_of(self, "language"))
 
 
 def splits_of(folder: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rerankbench.benchmarks.benchmark import Benchmark, BenchmarkOptions, assemble
 from rerankbench.benchmarks.corpus import MemoryCorpus, check_fields, joined_fields
-from rerankbench.errors import ConfigError, nearest
+from rerankbench.errors import ConfigError, key_of, nearest
 from rerankbench.types import Document, Qrels, Query
 
 SKIPPED = {
@@ -59,8 +59,10 @@ class PyDocs(BenchmarkOptions):
     def load(self) -> Benchmark:
         """About a second: the sources are parsed, nothing is imported. Raises ConfigError."""
         if self.split not in SPLITS:
-            raise ConfigError("benchmark.split", f"pydocs has no split {self.split!r}; {nearest(self.split, SPLITS)}")
-        check_fields(tuple(self.fields), ("title", "text"))
+            raise ConfigError(
+                key_of(self, "split"), f"pydocs has no split {self.split!r}; {nearest(self.split, SPLITS)}"
+            )
+        check_fields(tuple(self.fields), ("title", "text"), key_of(self, "fields"))
         entries = standard_library()
         documents = []
         queries: dict[str, Query] = {}

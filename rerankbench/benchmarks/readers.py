@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,21 @@ def identifier(value: Any, path: Path | str, line: int | None, what: str = "id")
 
 
 def well_formed(text: str) -> str:
-    """The text with lone surrogates, which JSON can smuggle in and UTF-8 cannot hold, replaced by U+FFFD."""
+    """The text with lone surrogates, which JSON can contain and UTF-8 cannot, replaced by U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def other_fields(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """Metadata: the fields of a record that are not `taken`, and what is in its object `metadata`."""
+    fields = {name: value for name, value in record.items() if name not in taken}
+    inner = fields.pop("metadata", None)
+    if isinstance(inner, dict):
+        return {**fields, **inner}
+    return fields if inner is None else {**fields, "metadata": inner}
 
 
 def is_header(columns: list[str]) -> bool:
@@ -124,15 +133,17 @@ def _json_queries(path: Path) -> Iterator[tuple[int, Query]]:
         key = next((key for key in QUERY_ID_KEYS if key in record), None)
         if key is None:
             raise DataError(path, f"the query has no id (one of {', '.join(QUERY_ID_KEYS)})", number)
-        text = record.get("text", record.get("query"))
+        text, instruction = record.get("text", record.get("query")), record.get("instruction", "")
         if not isinstance(text, str):
             raise DataError(path, "the query has no text", number)
+        if not isinstance(instruction, str):
+            raise DataError(path, f"instruction must be text, not {type(instruction).__name__}", number)
         metadata = record.get("metadata")
-        if metadata is None:
-            metadata = {}
-        elif not isinstance(metadata, dict):
+        if metadata is not None and not isinstance(metadata, dict):
             raise DataError(path, f"metadata must be an object, not {type(metadata).__name__}", number)
-        yield number, Query(identifier(record[key], path, number, "query id"), well_formed(text), metadata)
+        others = other_fields(record, (key, "text", "query", "instruction"))
+        query_id = identifier(record[key], path, number, "query id")
+        yield number, Query(query_id, well_formed(text), well_formed(instruction), others)
 
 
 def _tabbed_queries(path: Path) -> Iterator[tuple[int, Query]]:
@@ -156,7 +167,8 @@ def _topics(path: Path) -> Iterator[tuple[int, Query]]:
         if not parts.get("num") or not parts.get("title"):
             raise DataError(path, "the topic needs <num> and <title>", number)
         metadata = {tag: text for tag, text in parts.items() if tag not in ("num", "title") and text}
-        yield number, Query(identifier(parts["num"], path, number, "topic number"), parts["title"], metadata)
+        query_id = identifier(parts["num"], path, number, "topic number")
+        yield number, Query(query_id, parts["title"], metadata=metadata)
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -212,7 +224,7 @@ def read_run(path: Path) -> Run:
 
 
 def finite(score: Any, path: Path, line: int | None, where: str = "") -> float:
-    """The score as a number. Raises DataError for what is none."""
+    """The score as a number. Raises DataError where it is not one."""
     try:
         value = float(score)
     except (TypeError, ValueError, OverflowError):

@@ -17,8 +17,9 @@ from rerankbench.library import _load, read_documents
 def rerank_lines(overrides: Sequence[str], folders: Sequence[Path], source: int, sink: TextIO) -> None:
     """Answer each line {"query": …, "documents": […]} of a file descriptor with {"query": …, "ranking": […]}.
 
-    What has arrived together is reranked together, so a pipe is fast and a conversation is answered at once. Other keys
-    of a line are kept. Raises DataError, with the line, for one that is not as described; those before are answered.
+    Lines that arrived together are reranked together: a pipe is fast, and a single line is answered at once. Documents
+    are as `TextReranker.rank_all` takes them; other keys of a line are copied to its answer. Raises DataError, with the
+    line, for one in another form; those before it are answered.
     """
     reranker = _load(overrides, folders)
     for batch in _arriving(source):

@@ -23,6 +23,7 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """
     from rerankbench.config.build import build
     from rerankbench.config.compose import compose
+    from rerankbench.rerankers.scorers.prompted import Prompted
 
     own = [word for word in overrides if not word.startswith(("prompt=", "model="))]
     asks = any(word.startswith("reranker=") for word in own)
@@ -36,10 +37,10 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
     benchmark = build(parts["benchmark"], "benchmark").load()
     reranker = build(parts["reranker"], "reranker", benchmark=benchmark, folders=composed.folders)
     scorer: Any = getattr(reranker, "scorer", None)
-    if not hasattr(scorer, "filled"):
+    if not isinstance(scorer, Prompted):
         raise ConfigError("reranker", "has no prompt to show; try reranker=yes_no, or prompt=setwise")
 
-    from rerankbench.evaluate import fetch
+    from rerankbench.retrievers.first_stage import fetch
     from rerankbench.store import Store
 
     retriever = build(parts["retriever"], "retriever")
@@ -52,14 +53,14 @@ def shown(overrides: Sequence[str], folders: Sequence[Path]) -> str:
         request = next(reranker.strategy.rank(query, candidates))[0]
     except StopIteration:
         raise ConfigError("reranker.strategy", f"asks nothing about {len(candidates)} candidates") from None
-    filled = scorer.filled(request)
+    prompt = scorer.encode_prompt(request)
     asked = f"{len(request.candidates)} of {len(candidates)} candidates, a {type(request).__name__.lower()} request"
-    lengths = ", ".join(str(end - start) for start, end in filled.documents)
+    lengths = ", ".join(str(end - start) for start, end in prompt.documents)
     lines = [
-        scorer.language_model.readable(filled),
+        scorer.language_model.readable(prompt),
         "─" * 60,
         f"query {query.id}; {asked}",
-        f"{scorer.language_model.tokens(filled):,} tokens" + (f", of documents: {lengths}" if lengths else ""),
+        f"{scorer.language_model.tokens(prompt):,} tokens" + (f", of documents: {lengths}" if lengths else ""),
     ]
     if scorer.prompt.labels:
         lines.append(f"labels: {', '.join(repr(label.strip()) for label in scorer.prompt.labels)}")

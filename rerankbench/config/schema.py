@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ class StoreOptions:
 
 @dataclass(kw_only=True)
 class MeasureOptions:
-    """Which measures are reported."""
+    """Which measures are reported. own: nodes of measures that are not built in, by name."""
 
     names: Sequence[str]
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -55,10 +56,10 @@ class TrainOptions(EvalOptions):
 OPTIONS: Mapping[str, type] = {"eval": EvalOptions, "train": TrainOptions}
 SECTIONS: Mapping[str, type] = {"store": StoreOptions, "measures": MeasureOptions}
 PARTS: Mapping[str, Sequence[str]] = {
-    "eval": ("benchmark", "retriever", "reranker", "tracking"),
-    "train": ("benchmark", "retriever", "reranker", "tracking", "recipe"),
+    "eval": ("benchmark", "perturbation", "retriever", "reranker", "analysis", "tracking"),
+    "train": ("benchmark", "perturbation", "retriever", "reranker", "analysis", "tracking", "recipe"),
 }
-"""The top-level keys that are nodes of targets."""
+"""The top-level keys that are nodes of targets; `perturbation` and `analysis` are mappings of such, perhaps empty."""
 
 
 def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
@@ -72,6 +73,9 @@ def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[P
         raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], known)}")
     if missing := [part for part in parts if not isinstance(resolved.get(part), Mapping)]:
         raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
+    for key in ("perturbation", "analysis"):
+        _require_nodes(resolved[key], key)
+    _require_nodes((resolved.get("measures") or {}).get("own", {}), "measures.own")
     plain = {name: value for name, value in resolved.items() if name not in parts}
     for name, section in SECTIONS.items():
         if isinstance(plain.get(name), Mapping):
@@ -83,6 +87,13 @@ def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[P
     checked.update({part: check(resolved[part], part, folders) for part in parts})
     require_fitting(checked["reranker"], "reranker", folders)
     return dict(checked)
+
+
+def _require_nodes(named: Any, key: str) -> None:
+    """Raises ConfigError unless this is a mapping of names to nodes, as an option file has it that names its node."""
+    for name, node in named.items() if isinstance(named, Mapping) else [("", None)]:
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise ConfigError(f"{key}.{name}".rstrip("."), "must be a name with a node: NAME: {_target_: …}")
 
 
 def require_fitting(node: Any, key: str, folders: Sequence[Path] = ()) -> None:

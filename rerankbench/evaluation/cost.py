@@ -1,41 +1,17 @@
-"""What a run cost: seconds by phase, and the peak of memory."""
+"""What a run cost: the peak of memory, and percentiles of times."""
 
 from __future__ import annotations
 
-import logging
-import resource
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from time import perf_counter
-
-log = logging.getLogger("rerankbench")
+from collections.abc import Sequence
 
 
-class Clock:
-    """Wall time by phase, each announced when it begins."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began = perf_counter()
-
-    @contextmanager
-    def phase(self, name: str, announcement: str) -> Iterator[None]:
-        """Time the block under this name; a name used twice adds up."""
-        log.info("%s", announcement)
-        began = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
-
-    def report(self) -> dict[str, float]:
-        """Seconds by phase, and in total since the clock was made."""
-        return {name: round(s, 3) for name, s in {**self.seconds, "total": perf_counter() - self._began}.items()}
-
-
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
+def peak_memory_mb() -> float | None:
+    """The largest resident set of this process so far, in MiB; None on Windows, which does not count it."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

@@ -1,14 +1,15 @@
-"""Measures per query by trec_eval's definitions, computed by ranx on lists whose order is settled beforehand."""
+"""Measures per query by trec_eval's definitions, computed by ranx on lists in their given order."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rerankbench.errors import ConfigError, nearest
+from rerankbench.errors import ConfigError, key_of, nearest
 from rerankbench.types import Qrels, Run
 
 if TYPE_CHECKING:
@@ -32,14 +33,43 @@ _F32_MAX = 0x7F7FFFFF
 """The bits of the largest finite float32, which are also its place in the order of float32 values."""
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raise ConfigError unless every name is a measure, such as `ndcg@10`, `mrr`, `map@100`, `recall@100`, `p@1`."""
-    if not names:
-        raise ConfigError("measures.names", "names no measure; try [ndcg@10]")
-    for name in names:
-        _parse(name)
-    if duplicates := sorted({name for name in names if list(names).count(name) > 1}):
-        raise ConfigError("measures.names", f"{duplicates[0]!r} is there twice")
+class Measure(Protocol):
+    """A measure of one query's ranking that is not built in."""
+
+    def __call__(self, ranking: Sequence[str], grades: Mapping[str, int], threshold: int) -> float:
+        """The value. ranking: document ids, best first. grades: of the judged documents. threshold: see `per_query`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """The measures that are reported. own: measures by name that are not built in (configured nodes)."""
+
+    names: Sequence[str]
+    own: Mapping[str, Measure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ConfigError("names", "names no measure; try [ndcg@10]")
+        for name in self.names:
+            if name not in self.own:
+                _parse(name, self.own)
+        if repeated := sorted({name for name in self.names if list(self.names).count(name) > 1}):
+            raise ConfigError("names", f"{repeated[0]!r} is there twice")
+
+    def per_query(self, run: Run, qrels: Qrels, threshold: int) -> dict[str, dict[str, float]]:
+        """Measure → query id → value, with a value for every query of `qrels`, in its order; see `per_query`."""
+        values = per_query([name for name in self.names if name not in self.own], run, qrels, threshold)
+        return {name: values[name] if name in values else self._own(name, run, qrels, threshold) for name in self.names}
+
+    def _own(self, name: str, run: Run, qrels: Qrels, threshold: int) -> dict[str, float]:
+        values = {}
+        for query, grades in qrels.items():
+            ranking = list(dict.fromkeys(document for document, _ in run.get(query, ())))
+            values[query] = float(self.own[name](ranking, grades, threshold))
+            if not math.isfinite(values[query]):
+                raise ConfigError(key_of(self, f"own.{name}"), f"gave {values[query]} for query {query!r}")
+        return values
 
 
 def per_query(names: Sequence[str], run: Run, qrels: Qrels, threshold: int) -> dict[str, dict[str, float]]:
@@ -47,15 +77,15 @@ def per_query(names: Sequence[str], run: Run, qrels: Qrels, threshold: int) -> d
 
     run: lists best first; their order counts, their scores do not. threshold: the grade from which a document is
     relevant in binary measures; nDCG takes the grades themselves (linear gain; negative grades count 0). A query
-    without a ranking or without a relevant document has 0, as in trec_eval.
+    without a ranking or without a relevant document has 0, as in trec_eval. Raises ConfigError for an unknown name.
     """
-    check_names(names)
+    parsed = {name: _parse(name) for name in names}
     values = {name: dict.fromkeys(qrels, 0.0) for name in names}
     # ranx fails on empty lists and unequal query sets (its issues 27, 39, 74), so it sees neither.
     # A document given twice counts once, at its better place.
     ids = {query: list(dict.fromkeys(document for document, _ in run.get(query, ()))) for query in qrels}
     queries = [query for query, grades in qrels.items() if ids[query] and max(grades.values(), default=0) > 0]
-    if not queries:
+    if not queries or not names:
         return values
 
     import numpy as np
@@ -68,8 +98,7 @@ def per_query(names: Sequence[str], run: Run, qrels: Qrels, threshold: int) -> d
         judged_array, ranked_array = _arrays(ids[query], qrels[query])
         judged.append(judged_array)
         ranked.append(ranked_array)
-    for name in names:
-        measure, cutoff = _parse(name)
+    for name, (measure, cutoff) in parsed.items():
         level = 1 if measure == "ndcg" else max(1, threshold)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NumbaWarning)  # about casts in ranx's own loops, when they compile
@@ -85,21 +114,6 @@ def judged_at(run: Run, qrels: Qrels, k: int = 10) -> dict[str, float]:
         if top := run.get(query, [])[:k]:
             shares[query] = sum(document in grades for document, _ in top) / len(top)
     return shares
-
-
-def break_ties(ranking: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The list in trec_eval's order: by score as float32, descending; equal scores by document id, descending.
-
-    Raises ValueError for a score that is not a number.
-    """
-    import numpy as np
-
-    if any(math.isnan(score) for _, score in ranking):
-        raise ValueError("a score is not a number (nan)")
-    with np.errstate(over="ignore"):
-        single = np.array([score for _, score in ranking], dtype=np.float64).astype(np.float32).tolist()
-    order = sorted(range(len(ranking)), key=lambda i: (single[i], ranking[i][0]), reverse=True)
-    return [ranking[i] for i in order]
 
 
 def strictly_decreasing(scores: Sequence[float]) -> list[float]:
@@ -118,22 +132,22 @@ def strictly_decreasing(scores: Sequence[float]) -> list[float]:
     places = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
     index = np.arange(len(places))
     places = np.minimum.accumulate(places + index) - index if len(places) else places
-    places = np.maximum(places, index[::-1] - _F32_MAX)  # room at the bottom for those that follow
+    places = np.maximum(places, index[::-1] - _F32_MAX)  # leaves values below for those that follow
     bits = np.where(places < 0, -places | 0x80000000, places).astype(np.uint32)
     return [float(value) for value in bits.view(np.float32)]
 
 
-def _parse(name: str) -> tuple[str, int | None]:
-    """The measure and its cutoff."""
+def _parse(name: str, own: Collection[str] = ()) -> tuple[str, int | None]:
+    """The measure and its cutoff. Raises ConfigError for a name that is neither built in nor among the user's own."""
     measure, at, cutoff = str(name).partition("@")
-    examples = [f"{m}@10" if at and m not in _CUTOFF_REFUSED else m for m in _RANX]
+    examples = [*own, *(f"{m}@10" if at and m not in _CUTOFF_REFUSED else m for m in _RANX)]
     if measure not in _RANX:
-        raise ConfigError("measures.names", f"unknown measure {name!r}; {_nearest(name, measure, examples)}")
+        raise ConfigError("names", f"unknown measure {name!r}; {_nearest(name, measure, examples)}")
     if at and (measure in _CUTOFF_REFUSED or not re.fullmatch(r"[1-9]\d{0,8}", cutoff)):
         problem = "takes no cutoff" if measure in _CUTOFF_REFUSED else "needs a whole number from 1 after @"
-        raise ConfigError("measures.names", f"{name!r} {problem}")
+        raise ConfigError("names", f"{name!r} {problem}")
     if not at and measure in _CUTOFF_REQUIRED:
-        raise ConfigError("measures.names", f"{name!r} needs a cutoff, such as {measure}@10")
+        raise ConfigError("names", f"{name!r} needs a cutoff, such as {measure}@10")
     return measure, int(cutoff) if at else None
 
 

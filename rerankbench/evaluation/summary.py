@@ -1,70 +1,55 @@
-"""First stage beside reranked: the content of `metrics.json` and the rows of `per_query.csv`."""
+"""First stage and reranked compared: what `metrics.json` and `per_query.csv` hold."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from rerankbench.evaluation.measures import judged_at, per_query
+from rerankbench.evaluation.measures import Measures, judged_at
+from rerankbench.evaluation.records import Comparison, Judged, Metrics, QueryValues
 from rerankbench.evaluation.significance import paired
 from rerankbench.types import Qrels, Run
 
-SCHEMA = 1
-
 
 def summarize(
-    names: Sequence[str],
+    measures: Measures,
     qrels: Qrels,
     first_stage: Run,
     reranked: Run,
     threshold: int,
     seed: int,
     missing: Mapping[str, int],
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The record of one evaluation, and a row (query, measure, first_stage, reranked, difference) for each value.
+) -> tuple[Metrics, list[QueryValues]]:
+    """The record of one evaluation, and the values of each query and measure.
 
-    names: measures. threshold: the grade from which a document is relevant in binary measures. missing: counts of
-    what was odd or left out so far, kept beside those found here.
+    threshold: the grade from which a document is relevant in binary measures. missing: counts of what was odd or left
+    out so far, recorded with those found here.
     """
-    before = per_query(names, first_stage, qrels, threshold)
-    after = per_query(names, reranked, qrels, threshold)
-    measures = {
-        name: {
-            "first_stage": _mean(before[name].values()),
-            "reranked": _mean(after[name].values()),
-            **paired(list(before[name].values()), list(after[name].values()), seed),
-        }
-        for name in names
-    }
-    record = {
-        "schema": SCHEMA,
-        "queries": len(qrels),
-        "measures": measures,
-        "judged@10": {
-            "first_stage": _mean(judged_at(first_stage, qrels).values()),
-            "reranked": _mean(judged_at(reranked, qrels).values()),
-        },
-        "missing": {
+    before = measures.per_query(first_stage, qrels, threshold)
+    after = measures.per_query(reranked, qrels, threshold)
+    without_relevant = sum(max(grades.values(), default=0) < max(1, threshold) for grades in qrels.values())
+    metrics = Metrics(
+        queries=len(qrels),
+        measures={name: compare(before[name], after[name], seed) for name in measures.names},
+        judged=Judged(*(_mean(judged_at(run, qrels).values()) for run in (first_stage, reranked))),
+        missing={
             **missing,
             "queries_without_candidates": sum(not first_stage.get(query) for query in qrels),
-            "queries_without_relevant": sum(
-                max(grades.values(), default=0) < max(1, threshold) for grades in qrels.values()
-            ),
+            "queries_without_relevant": without_relevant,
         },
-    }
-    rows = [
-        {
-            "query": query,
-            "measure": name,
-            "first_stage": before[name][query],
-            "reranked": after[name][query],
-            "difference": after[name][query] - before[name][query],
-        }
+    )
+    values = [
+        QueryValues(query, name, before[name][query], after[name][query], after[name][query] - before[name][query])
         for query in qrels
-        for name in names
+        for name in measures.names
     ]
-    return record, rows
+    return metrics, values
+
+
+def compare(before: Mapping[str, float], after: Mapping[str, float], seed: int) -> Comparison:
+    """Means of two rankings and paired tests of their difference. before, after: query id → value, the same queries."""
+    later = [after[query] for query in before]
+    return Comparison(_mean(before.values()), _mean(later), **paired(list(before.values()), later, seed))
 
 
 def _mean(values: Collection[float]) -> float:

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.wheel import Wheel
 from rerankbench.store import content_hash
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.lm.language_model import LanguageModel
-    from rerankbench.usage import Usage
+_LOADING = threading.RLock()
+"""transformers changes torch's default number format, for all threads, while it loads a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A network by name; nothing is loaded before it is needed.
 
-    path: a folder, a hub id, or a run folder with a `checkpoint/`; it goes before `wheel`. revision: of a hub id.
+    path: a folder, a hub id, or a run folder with a `checkpoint/`; it precedes `wheel`. revision: of a hub id.
     dtype: `auto` is bfloat16 on CUDA and on CPUs with bf16 matrix instructions, else float32. device: `auto` is CUDA
     where there is one. max_length: tokens an input may have; null asks the checkpoint. batch_tokens: padded tokens in
     a batch; null chooses by device (small batches stay in a CPU's cache, large ones fill a GPU). adapters: folders of
-    what was trained apart, applied in this order (see `models/adapters.py`); null applies those of the checkpoint.
+    adapters, applied in this order (see `models/adapters/`); null applies those of the checkpoint.
     """
 
     path: str | None = None
@@ -36,17 +39,14 @@ class Model:
     wheel: Wheel | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    max_length: int | None = None
-    batch_tokens: int | None = None
+    max_length: Annotated[int, Ge(8)] | None = None
+    batch_tokens: Annotated[int, Ge(8)] | None = None
     trust_remote_code: bool = False
     adapters: Sequence[str | Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         if self.path is None and self.wheel is None:
             raise ConfigError("path", "must name a folder, a hub id or a run folder")
-        for key, value in (("max_length", self.max_length), ("batch_tokens", self.batch_tokens)):
-            if value is not None and value < 8:
-                raise ConfigError(f"{key}", f"must be at least 8, got {value}")
 
     @functools.cached_property
     def location(self) -> str:
@@ -60,7 +60,7 @@ class Model:
         if not folder.is_dir() and (
             folder.is_absolute() or self.path.startswith((".", "~")) or self.path.count("/") > 1
         ):
-            raise ConfigError("model.path", f"no such folder: {self.path}")
+            raise ConfigError(key_of(self, "path"), f"no such folder: {self.path}")
         return str(folder) if folder.is_dir() else self.path
 
     def load(self, load: Callable[..., Any], **arguments: Any) -> Any:
@@ -68,10 +68,12 @@ class Model:
         from safetensors import SafetensorError
 
         try:
-            return load(self.location, revision=self.revision, trust_remote_code=self.trust_remote_code, **arguments)
+            with _LOADING:
+                source = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+                return load(self.location, **source, **arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ConfigError("model.path", f"cannot load {self.location!r}: {first}") from error
+            raise ConfigError(key_of(self, "path"), f"cannot load {self.location!r}: {first}") from error
 
     @functools.cached_property
     def config(self) -> Any:
@@ -86,19 +88,6 @@ class Model:
         stated = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         return int(stated) if stated else None
 
-    def language_model(self, usage: Usage) -> LanguageModel:
-        """The network as a language model, loaded on first use. Raises ConfigError for an encoder, which is none."""
-        if _encodes_only(self.config):
-            kind = self.config.model_type
-            raise ConfigError("model", f"is an encoder ({kind}), and a prompt needs a language model: model=smollm2")
-        if self.config.is_encoder_decoder:
-            from rerankbench.models.lm.seq2seq import Seq2SeqLM
-
-            return Seq2SeqLM(self, usage)
-        from rerankbench.models.lm.causal import CausalLM
-
-        return CausalLM(self, usage)
-
     @functools.cached_property
     def torch_device(self) -> torch.device:
         """The device that `device` means on this machine."""
@@ -110,7 +99,7 @@ class Model:
             torch.empty(0, device=self.device)
             return torch.device(self.device)
         except (RuntimeError, AssertionError) as error:  # no such device, or a torch built without it
-            raise ConfigError("model.device", str(error).splitlines()[0]) from error
+            raise ConfigError(key_of(self, "device"), str(error).splitlines()[0]) from error
 
     @functools.cached_property
     def torch_dtype(self) -> torch.dtype:
@@ -146,7 +135,7 @@ class Model:
         return sorted(str(folder) for folder in (Path(self.location) / "adapters").glob("*/"))
 
     def described(self) -> dict[str, str]:
-        """What the record says of the network."""
+        """What the record of a run holds about the network."""
         location = self.path or (self.wheel.requirement if self.wheel else "")
         return {
             "location": location,
@@ -164,14 +153,6 @@ def _cpu_has_bf16() -> bool:
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     except AttributeError:  # private functions: a torch without them runs in float32
         return False
-
-
-def _encodes_only(config: Any) -> bool:
-    """Whether it is BERT or the like: as a causal model it would load with a head of random weights."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
 
 
 def _flat(paths: Sequence[str | Sequence[str]]) -> list[str]:

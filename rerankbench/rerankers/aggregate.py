@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal
+from typing import Annotated, Literal
 
-from rerankbench.errors import ConfigError
-from rerankbench.rerankers.composed import Rerank, above, require_depth, top
+from annotated_types import Ge, MinLen
+
+from rerankbench.rerankers.composed import Rerank, append_tail, top
 from rerankbench.rerankers.reranker import AnyReranker
+from rerankbench.retrievers.fuse import borda, minmax, reciprocal_ranks
 from rerankbench.types import Document, Query, Run
 
 
@@ -19,21 +21,14 @@ class Aggregate:
     """Fuse by Borda counts, reciprocal ranks (Cormack et al., SIGIR 2009) or the mean of min-max normalised scores.
 
     method: `borda`, Σ n − rank with ranks from 0; `rrf`, Σ 1 / (rrf_k + rank) with ranks from 1; `mean` of scores
-    brought to 0…1 within each query, ½ where all are equal. Ties keep the first-stage order. depth: of the best so many
-    candidates only (null: all).
+    brought to 0…1 within each query, ½ where all are equal. Ties keep the first-stage order. depth: how many candidates
+    go in, the best ones (null: all).
     """
 
-    rerankers: Mapping[str, AnyReranker]
+    rerankers: Annotated[Mapping[str, AnyReranker], MinLen(1)]
     method: Literal["borda", "rrf", "mean"] = "rrf"
-    rrf_k: int = 60
-    depth: int | None = None
-
-    def __post_init__(self) -> None:
-        require_depth(self.depth)
-        if not self.rerankers:
-            raise ConfigError("rerankers", "needs at least one reranker")
-        if self.rrf_k < 0:
-            raise ConfigError("rrf_k", f"must not be negative, got {self.rrf_k}")
+    rrf_k: Annotated[int, Ge(0)] = 60
+    depth: Annotated[int, Ge(0)] | None = None
 
     def rerank(
         self, rerank: Rerank, queries: Sequence[Query], first_stage: Run, documents: Mapping[str, Document]
@@ -41,7 +36,9 @@ class Aggregate:
         """The run reranked; scores are the fused ones, continued downwards."""
         head = top(first_stage, queries, self.depth)
         runs = [rerank(reranker, queries, head, documents) for reranker in self.rerankers.values()]
-        return above({q: self._fused([run[q] for run in runs], ranked) for q, ranked in head.items()}, first_stage)
+        return append_tail(
+            {q: self._fused([run[q] for run in runs], ranked) for q, ranked in head.items()}, first_stage
+        )
 
     def _fused(
         self, rankings: Sequence[Sequence[tuple[str, float]]], first_stage: Sequence[tuple[str, float]]
@@ -57,11 +54,7 @@ class Aggregate:
         return sorted(fused, key=lambda item: -item[1])
 
     def _credits(self, scores: Sequence[float]) -> list[float]:
-        """What the places of one ranking are worth, from its scores, best first."""
-        n = len(scores)
-        if self.method == "borda":
-            return [float(n - rank) for rank in range(n)]
-        if self.method == "rrf":
-            return [1 / (self.rrf_k + rank) for rank in range(1, n + 1)]
-        low, high = min(scores, default=0.0), max(scores, default=0.0)
-        return [(score - low) / (high - low) if high > low else 0.5 for score in scores]
+        """What each rank of one ranking is worth, from its scores, best first."""
+        if self.method == "mean":
+            return minmax(scores)
+        return borda(len(scores)) if self.method == "borda" else reciprocal_ranks(len(scores), self.rrf_k)

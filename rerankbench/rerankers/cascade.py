@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from rerankbench.errors import ConfigError
-from rerankbench.rerankers.composed import Rerank, above, require_depth, top
+from annotated_types import Ge
+
+from rerankbench.rerankers.composed import Rerank, append_tail, top
 from rerankbench.rerankers.reranker import AnyReranker
 from rerankbench.types import Document, Query, Run
 
@@ -15,18 +17,13 @@ from rerankbench.types import Document, Query, Run
 class Cascade:
     """Rerank with `first`, then its best `keep` with `second`, for which the order of `first` is the first stage's.
 
-    The others follow in the order of `first`. depth: of the best so many candidates only (null: all).
+    The others follow in the order of `first`. depth: how many candidates go in, the best ones (null: all).
     """
 
     first: AnyReranker
     second: AnyReranker
-    keep: int = 10
-    depth: int | None = None
-
-    def __post_init__(self) -> None:
-        require_depth(self.depth)
-        if self.keep < 1:
-            raise ConfigError("keep", f"must be at least 1, got {self.keep}")
+    keep: Annotated[int, Ge(1)] = 10
+    depth: Annotated[int, Ge(0)] | None = None
 
     def rerank(
         self, rerank: Rerank, queries: Sequence[Query], first_stage: Run, documents: Mapping[str, Document]
@@ -34,4 +31,4 @@ class Cascade:
         """The run reranked; scores are those of `second`, continued downwards."""
         cheap = rerank(self.first, queries, top(first_stage, queries, self.depth), documents)
         costly = rerank(self.second, queries, top(cheap, queries, self.keep), documents)
-        return above(above(costly, cheap), first_stage)
+        return append_tail(append_tail(costly, cheap), first_stage)

@@ -1,31 +1,32 @@
-"""The engine drives a strategy over all queries side by side, and stands between it and the scorer.
+"""The engine drives a strategy over all queries side by side, and passes its requests to the scorer.
 
-In each round it collects what the strategies of all queries ask, looks each request up in the store, hands the rest to
-the scorer in chunks, stores the answers, and sends them back. So batching across queries, crash resumption, budgets and
-counting exist once, for every strategy with every scorer.
+In each round it collects what the strategies of all queries ask, looks each request up in the store, passes the others
+to the scorer in chunks, stores the answers, and sends them back. So batching across queries, resuming after a crash,
+budgets and counting exist once, for every strategy with every scorer. An answer is safe in the store as soon as its
+chunk is done, and chunks of fixed size in a fixed order keep the batches, hence the last bits of the scores, the same
+in an interrupted run and an undisturbed one.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.progress import Advance, bar
-from rerankbench.rerankers.requests import Answer, Failure, Listwise, Repaired, Request, Rounds, Scorer
+from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request, Rounds, request_keys
 from rerankbench.rerankers.reranker import AnyReranker, Reranker
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.transcript import Transcript
-from rerankbench.store import Store, content_hash
+from rerankbench.retrievers.fuse import append_tail
+from rerankbench.store import Store
 from rerankbench.types import Candidate, Document, Query, Ranking, Run
 
-CHUNK = 512
-"""Requests handed to a scorer at a time, unless it has a `chunk` of its own. An answer is safe in the store as soon as
-its chunk is done, and a fixed size in a fixed order keeps the batches, hence the last bits of the scores, the same in
-an interrupted run and an undisturbed one."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,11 +38,11 @@ class Counts:
     rounds: int = 0
     """The sequential depth: rounds that cannot be asked side by side."""
     cache_hits: int = 0
-    """Requests that no scorer had to answer: known from before, or asked twice in one round."""
+    """Requests that no scorer had to answer: in the store, or asked twice in one round."""
     failures: Counter[str] = field(default_factory=Counter)
     """Answers that could not be used, by kind."""
     repairs: Counter[str] = field(default_factory=Counter)
-    """Answers that could be used after mending, by kind."""
+    """Answers that could be used after a repair, by kind."""
     budget_stops: int = 0
     """Queries whose budget was spent before their strategy was done."""
     constant_scores: int = 0
@@ -50,8 +51,8 @@ class Counts:
 
 
 @dataclass
-class _Live:
-    """A strategy at work on one query."""
+class _Active:
+    """A strategy at work on one query, with the requests of its next round and what it has used of its budget."""
 
     query: Query
     generator: Rounds
@@ -61,7 +62,7 @@ class _Live:
 
 
 class Engine:
-    """Reranks runs; `counts`, and the usage of the `scorers` it met, add up over its life."""
+    """Reranks runs; `counts`, and the usage of the `scorers` used so far, add up over all of them."""
 
     def __init__(self, store: Store | None = None, transcript: Transcript | None = None) -> None:
         self.store = store
@@ -77,40 +78,37 @@ class Engine:
 
         Each list is a permutation of the first stage's. Documents are looked up by id; all must be there.
         """
-        if not isinstance(reranker, Reranker):  # made of other rerankers, each of which comes back here
+        if not isinstance(reranker, Reranker):  # made of other rerankers, for each of which it calls this method
             return reranker.rerank(self.rerank, queries, first_stage, documents)
-        scorer = self._meet(reranker)
+        scorer = reranker.wrapped_scorer
+        self._register(scorer)
         rankings: dict[str, Ranking] = {}
-        live: list[_Live] = []
+        active: list[_Active] = []
         for query in queries:
             top = first_stage[query.id][: reranker.depth]
             candidates = tuple(Candidate(documents[d], rank, score) for rank, (d, score) in enumerate(top))
             self.counts.query_seconds.setdefault(query.id, 0.0)
-            live.append(_Live(query, reranker.strategy.rank(query, candidates), []))
-        live = [one for one in live if self._advance(one, None, rankings)]
+            active.append(_Active(query, reranker.strategy.rank(query, candidates), []))
+        active = [one for one in active if self._advance(one, None, rankings)]
         with bar("rerank", 0) as advance:
-            while live:
-                live = self._stop_the_spent(reranker, scorer, live, rankings)
-                self.counts.rounds += bool(live)
-                answers = iter(self._answer(scorer, [request for one in live for request in one.asked], advance))
-                live = [one for one in live if self._advance(one, [next(answers) for _ in one.asked], rankings)]
+            while active:
+                active = self._stop_at_budget(reranker, scorer, active, rankings)
+                self.counts.rounds += bool(active)
+                answers = iter(self._answer(scorer, [request for one in active for request in one.asked], advance))
+                active = [one for one in active if self._advance(one, [next(answers) for _ in one.asked], rankings)]
         for ranking in rankings.values():
             scores = ranking.scores
             self.counts.constant_scores += scorer is not None and len(scores) > 1 and scores[0] == scores[-1]
-        return {query.id: with_tail(rankings[query.id], first_stage[query.id]) for query in queries}
+        return {query.id: _with_tail(rankings[query.id], first_stage[query.id]) for query in queries}
 
-    def _meet(self, reranker: Reranker) -> Scorer | None:
-        scorer = reranker.asked
+    def _register(self, scorer: Scorer | None) -> None:
         if scorer is not None and id(scorer) not in self._fingerprints:  # two may be equal: scorers are dataclasses
             self.scorers.append(scorer)
             self._fingerprints[id(scorer)] = scorer.fingerprint() or ""
-            if self.transcript is not None and hasattr(scorer, "transcript"):
-                scorer.transcript = self.transcript.add
-        if reranker.max_tokens is not None and scorer is not None and not hasattr(scorer, "tokens"):
-            raise ConfigError("reranker.max_tokens", "this scorer cannot tell its tokens beforehand; use max_requests")
-        return scorer
+            if self.transcript is not None:
+                scorer.record = self.transcript.add
 
-    def _advance(self, one: _Live, answers: list[Answer] | None, rankings: dict[str, Ranking]) -> bool:
+    def _advance(self, one: _Active, answers: list[Answer] | None, rankings: dict[str, Ranking]) -> bool:
         """Send a strategy its answers, None at its start; whether it asks again."""
         try:
             one.asked = next(one.generator) if answers is None else one.generator.send(answers)
@@ -119,19 +117,18 @@ class Engine:
             return False
         return True
 
-    def _stop_the_spent(
-        self, reranker: Reranker, scorer: Scorer | None, live: list[_Live], rankings: dict[str, Ranking]
-    ) -> list[_Live]:
+    def _stop_at_budget(
+        self, reranker: Reranker, scorer: Scorer | None, active: list[_Active], rankings: dict[str, Ranking]
+    ) -> list[_Active]:
         """The queries whose next round is within the budget; the others end with their best order so far."""
         if reranker.max_requests is None and reranker.max_tokens is None:
-            return live
+            return active
         within = []
-        for one in live:
+        for one in active:
             requests = one.requests + len(one.asked)
             tokens = one.tokens
-            if reranker.max_tokens is not None:
-                counted: Any = scorer
-                tokens += sum(counted.tokens(request) for request in one.asked)
+            if reranker.max_tokens is not None and scorer is not None:
+                tokens += sum(_tokens(reranker, scorer, request) for request in one.asked)
             if requests <= (reranker.max_requests or math.inf) and tokens <= (reranker.max_tokens or math.inf):
                 one.requests, one.tokens = requests, tokens
                 within.append(one)
@@ -142,36 +139,35 @@ class Engine:
             except StopIteration as done:
                 rankings[one.query.id] = done.value
             else:
-                raise RuntimeError("the strategy goes on asking although its budget is spent")
+                raise RuntimeError("the strategy asks again although its budget is spent")
         return within
 
     def _answer(self, scorer: Scorer | None, requests: Sequence[Request], advance: Advance) -> list[Answer]:
         if scorer is None or not requests:
             return []
-        stored = self.store if self._fingerprints[id(scorer)] else None
-        keys = self._keys(scorer, requests)
+        fingerprint = self._fingerprints[id(scorer)]
+        stored = self.store if fingerprint else None
+        # What is not stored depends on more than it should, perhaps on ids.
+        reads = scorer.reads if fingerprint else scorer.reads | {"ids"}
+        keys = request_keys(requests, reads, fingerprint)
+        distinct = dict(zip(keys, requests, strict=True))
         known = stored.answers(keys) if stored else {}
-        todo = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        todo = [key for key in distinct if key not in known]
         self.counts.requests += len(requests)
         self.counts.cache_hits += len(requests) - len(todo)
         if self.transcript is not None:
-            for key, request in dict(zip(keys, requests, strict=True)).items():
+            for key, request in distinct.items():
                 if key in known:
                     self.transcript.add(request, None, known[key])
         advance(0, len(todo))
-        size = getattr(scorer, "chunk", CHUNK)
-        if hasattr(scorer, "prepare"):
-            everything = list(dict(zip(keys, requests, strict=True)).values())
-            for start in range(0, len(everything), size):
-                scorer.prepare(everything[start : start + size])
-        order = list(todo)
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            new = self._answer_chunk(scorer, {key: todo[key] for key in part})
+        for everything in _chunks(list(distinct.values()), scorer.chunk):
+            scorer.prepare(everything)
+        for chunk in _chunks(todo, scorer.chunk):
+            new = self._answer_chunk(scorer, {key: distinct[key] for key in chunk})
             if stored:
                 stored.add_answers(new)
             known.update(new)
-            advance(len(part))
+            advance(len(chunk))
         return [self._usable(known[key]) for key in keys]
 
     def _answer_chunk(self, scorer: Scorer, chunk: Mapping[str, Request]) -> dict[str, Any]:
@@ -184,7 +180,7 @@ class Engine:
         return answers
 
     def _usable(self, stored: Any) -> Answer:
-        """What the strategy is sent, and counted if that is not what the scorer said."""
+        """What the strategy is sent; failures and repairs are counted."""
         if not isinstance(stored, dict):
             return stored
         if "failure" in stored:
@@ -193,19 +189,22 @@ class Engine:
         self.counts.repairs[stored["repaired"]] += 1
         return stored["value"]
 
-    def _keys(self, scorer: Scorer, requests: Sequence[Request]) -> list[str]:
-        """One key a request: of its content where answers are stored, else of its documents' ids."""
-        fingerprint = self._fingerprints[id(scorer)]
-        keys = []
-        for r in requests:
-            kind = [type(r).__name__, r.top] if isinstance(r, Listwise) else type(r).__name__
-            shown = [c.document.text if fingerprint else c.document.id for c in r.candidates]
-            keys.append(content_hash(fingerprint, kind, r.query.text, "" if fingerprint else r.query.id, shown))
-        return keys
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _tokens(reranker: Reranker, scorer: Scorer, request: Request) -> int:
+    tokens = scorer.tokens(request)
+    if tokens is None:
+        raise ConfigError(
+            key_of(reranker, "max_tokens"), "this scorer cannot tell its tokens beforehand; use max_requests"
+        )
+    return tokens
 
 
 def _plain(answer: Answer | Failure | Repaired) -> Any:
-    """An answer as JSON: failures and repairs become objects. NaN and infinity have no place in an order: failures."""
+    """An answer as JSON: failures and repairs become objects. NaN and infinity cannot be ordered: failures."""
     if isinstance(answer, Failure):
         return {"failure": answer.kind}
     if isinstance(answer, Repaired):
@@ -215,18 +214,17 @@ def _plain(answer: Answer | Failure | Repaired) -> Any:
     if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
         return {"failure": "no answer" if answer is None else "not a finite number"}
     if isinstance(answer, list) and any(isinstance(one, float) and not math.isfinite(one) for one in answer):
-        known = [None if isinstance(one, float) and not math.isfinite(one) else one for one in answer]
-        return {"repaired": "not a finite number", "value": known}
+        values = [None if isinstance(one, float) and not math.isfinite(one) else one for one in answer]
+        return {"repaired": "not a finite number", "value": values}
     return answer
 
 
-def with_tail(ranking: Ranking, first_stage: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+def _with_tail(ranking: Ranking, first_stage: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """The reranked candidates, then the ones below `depth` in first-stage order, scored below the last, one apart."""
     head = [(c.document.id, s) for c, s in zip(ranking.candidates, ranking.scores, strict=True)]
-    tail = first_stage[len(head) :]
-    if {document for document, _ in head} != {document for document, _ in first_stage[: len(head)]}:
+    same, tail = first_stage[: len(head)], first_stage[len(head) :]
+    if {document for document, _ in head} != {document for document, _ in same}:
         raise RuntimeError("the strategy did not return a permutation of its candidates")
-    if head and tail and all(score == first[1] for (_, score), first in zip(head, first_stage, strict=False)):
-        return [*head, *tail]  # the scores are the first stage's own: nothing to shift
-    floor = head[-1][1] if head else 0.0
-    return [*head, *((document, floor - 1 - i) for i, (document, _) in enumerate(tail))] if head else list(tail)
+    if [score for _, score in head] == [score for _, score in same]:
+        return [*head, *tail]  # the scores are those of the first stage: nothing to shift
+    return append_tail(head, tail)

@@ -1,17 +1,18 @@
-"""What a strategy may ask of a scorer, and what a scorer keeps count of.
+"""The requests that a strategy may ask of a scorer, and the key under which the store holds their answers.
 
-A request holds candidates, not prompts: text, truncation and identifiers belong to the scorer. Answers are plain JSON
-values, so that they can be stored.
+A request holds candidates, not prompts: truncation and identifiers belong to the scorer. Answers are plain JSON values,
+so that they can be stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from rerankbench.types import Candidate, Query, Ranking
-from rerankbench.usage import Usage
+from rerankbench.retrievers.fuse import append_tail
+from rerankbench.store import content_hash
+from rerankbench.types import Candidate, Content, Picture, Query, Ranking, content_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Setwise:
 class Listwise:
     """In what order? Answer: all indices of `candidates`, most relevant first.
 
-    Where `top` is given only the first `top` places matter, and what follows them is in the order shown.
+    Where `top` is given only the first `top` ranks matter, and what follows them is in the order shown.
     """
 
     query: Query
@@ -70,7 +71,7 @@ class Groupwise:
 
 
 Request = Pointwise | Pairwise | Setwise | Listwise | Groupwise
-"""Any of the five questions."""
+"""Any of the five kinds."""
 
 Answer = Any
 """What the request's paradigm says; None when the scorer gave nothing usable."""
@@ -78,61 +79,62 @@ Answer = Any
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a scorer returns in place of an answer that cannot be used; a strategy sees None. `kind`: why, in words."""
+    """What a scorer returns instead of an answer that cannot be used; a strategy gets None. `kind`: why, in words."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a scorer returns for an answer that needed mending, such as a duplicate dropped; a strategy sees `value`."""
+    """What a scorer returns for an answer that it repaired, as by dropping a duplicate; a strategy gets `value`."""
 
     value: Answer
     kind: str
 
 
 Rounds = Generator[list[Request], list[Answer] | None, Ranking]
-"""A strategy at work: it yields the requests of a round, is sent their answers, and returns its ranking at last."""
+"""A strategy at work: it yields the requests of a round, is sent their answers, and finally returns its ranking."""
 
 
 class Strategy(Protocol):
-    """Who asks: a generator of rounds of requests that returns a ranking. Never sees a model."""
+    """Decides what is asked, and ranks by the answers. Never sees a model."""
 
     asks: ClassVar[Any]
-    """The question it asks, one of the five; None for one that asks nothing."""
+    """The kind of request that it asks, one of the five; None for a strategy that asks nothing."""
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
-        """Yield the requests of a round, be sent their answers in order, return all candidates ranked.
+        """Yield the requests of a round, receive their answers in order, return all candidates ranked.
 
-        A failed answer is None. None in place of the list says that the budget is spent and the round was not asked:
+        A failed answer is None. None instead of the list means that the budget is spent and the round was not asked:
         return the best order so far.
         """
         ...
 
 
-class Scorer(Protocol):
-    """Who answers: a batch of requests from any mixture of queries, in the order given.
+def request_keys(requests: Sequence[Request], reads: Collection[str], *more: Any) -> list[str]:
+    """For each request a hash of `more` and of what a scorer that `reads` this sees of it: see `Scorer.reads`."""
+    kinds = tuple(kind for name, kind in (("text", str), ("pictures", Picture)) if name in reads)
+    fields = sorted(name.partition(".")[2] for name in reads if name.startswith("metadata."))
+    seen: dict[int, list[Any]] = {}  # by identity: a round shows many documents more than once
 
-    A scorer that asks a language model may have two more things: `transcript`, a function that takes (request, prompt,
-    raw answer) when answers are to be kept, else None; and `tokens(request)`, what the request will cost, for budgets.
-    One that remembers what it computed may have `prepare(requests)`: it is told of all requests of a round, chunk by
-    chunk, also of those that the store answers, so that it can compute things in the same company as in any other run.
-    """
+    def see(content: Content) -> list[Any]:
+        if id(content) not in seen:
+            values = [content.id] if "ids" in reads else []
+            if kinds:
+                parts = [part for part in content.parts if isinstance(part, kinds)]
+                values.append(content.key if len(parts) == len(content.parts) else content_key(parts))
+            seen[id(content)] = [*values, *(content.metadata.get(field) for field in fields)]
+        return seen[id(content)]
 
-    answers: ClassVar[Any]
-    usage: Usage
-
-    def answer(self, requests: Sequence[Any]) -> Sequence[Answer | Failure | Repaired]:
-        """One answer for each request, in the same order."""
-        ...
-
-    def fingerprint(self) -> str | None:
-        """A hash of all that an answer depends on besides the texts of the request; None: do not store answers.
-
-        The store knows a request by its kind, its query's text and its documents' texts. An answer that depends on
-        more of it (ids, first-stage scores, metadata) must not be stored.
-        """
-        ...
+    keys = []
+    for request in requests:
+        candidates = request.candidates
+        asked = [type(request).__name__, request.top] if isinstance(request, Listwise) else type(request).__name__
+        instruction = request.query.instruction if "instruction" in reads else ""
+        first_stage = [(c.rank, c.score) for c in candidates] if "first_stage" in reads else []
+        shown = [value for c in candidates for value in see(c.document)]
+        keys.append(content_hash(more, asked, see(request.query), instruction, shown, first_stage))
+    return keys
 
 
 def by_score(candidates: Sequence[Candidate], scores: Mapping[str, float | None]) -> Ranking:
@@ -142,9 +144,8 @@ def by_score(candidates: Sequence[Candidate], scores: Mapping[str, float | None]
     """
     scored = [(c, s) for c in candidates if (s := scores.get(c.document.id)) is not None]
     scored.sort(key=lambda pair: (-pair[1], pair[0].rank))
-    rest = sorted((c for c in candidates if scores.get(c.document.id) is None), key=lambda c: c.rank)
-    floor = scored[-1][1] if scored else float(len(rest) + 1)
-    ordered = [*scored, *((c, floor - 1 - i) for i, c in enumerate(rest))]
+    unscored = sorted((c for c in candidates if scores.get(c.document.id) is None), key=lambda c: c.rank)
+    ordered = append_tail(scored, [(c, float(len(unscored) - i)) for i, c in enumerate(unscored)])
     return Ranking(tuple(c for c, _ in ordered), tuple(s for _, s in ordered))
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Scorer, Strategy
-from rerankbench.rerankers.wrappers.passages import Passages, PassageScorer
+from rerankbench.rerankers.requests import Request, Strategy
+from rerankbench.rerankers.scorer import Scorer
+from rerankbench.rerankers.wrappers.passages import Passages
+from rerankbench.rerankers.wrappers.wrapper import Wrapper
 from rerankbench.types import Document, Query, Run
 
 
@@ -17,30 +21,38 @@ from rerankbench.types import Document, Query, Run
 class Reranker:
     """Reranks the top `depth` candidates of each query (null: all) and keeps the tail below them in its order.
 
-    passages: score a long document passage by passage. max_requests, max_tokens: what one query may cost; a strategy
-    that would pass it stops with its best order so far.
+    passages: score a long document passage by passage. wrappers: what is around the scorer besides, by any name, the
+    last one outermost. max_requests, max_tokens: what one query may cost (null: no limit); a strategy that would exceed
+    it stops with its best order so far.
     """
 
     strategy: Strategy
     scorer: Scorer | None = None
-    depth: int | None = None
+    depth: Annotated[int, Ge(0)] | None = None
     passages: Passages | None = None
-    max_requests: int | None = None
-    max_tokens: int | None = None
+    wrappers: Mapping[str, Wrapper] = field(default_factory=dict)
+    max_requests: Annotated[int, Ge(1)] | None = None
+    max_tokens: Annotated[int, Ge(1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.depth is not None and self.depth < 0:
-            raise ConfigError("depth", f"must not be negative, got {self.depth}")
-        for key, value in (("max_requests", self.max_requests), ("max_tokens", self.max_tokens)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{key}", f"must be at least 1, or null for no limit; got {value}")
+        if self.scorer is None:
+            return
+        for name, wrapper in self._wrappers().items():
+            if self.scorer.answers not in (wrapper.wraps, Request) and wrapper.wraps is not Request:
+                wanted, answered = wrapper.wraps.__name__, self.scorer.answers.__name__
+                raise ConfigError(name, f"wraps a scorer of {wanted} requests, but this one answers {answered}")
 
     @functools.cached_property
-    def asked(self) -> Scorer | None:
-        """The scorer that the engine asks: `scorer`, passage by passage where that is wanted."""
-        if self.passages is None or self.scorer is None:
-            return self.scorer
-        return PassageScorer(self.scorer, self.passages)
+    def wrapped_scorer(self) -> Scorer | None:
+        """The scorer that the engine asks: `scorer` with its wrappers."""
+        if self.scorer is None:
+            return None
+        return functools.reduce(lambda scorer, wrapper: wrapper.wrap(scorer), self._wrappers().values(), self.scorer)
+
+    def _wrappers(self) -> dict[str, Wrapper]:
+        """The wrappers by key, the innermost first."""
+        named = {f"wrappers.{name}": wrapper for name, wrapper in self.wrappers.items()}
+        return named if self.passages is None else {"passages": self.passages, **named}
 
 
 class Composed(Protocol):

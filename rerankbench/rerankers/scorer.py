@@ -9,15 +9,15 @@ from rerankbench.rerankers.requests import Answer, Failure, Repaired, Request
 from rerankbench.usage import Usage
 
 Record = Callable[[Request, str | None, Any], None]
-"""Takes a request, the prompt that it became, and the raw answer, to be kept for a person to read."""
+"""Takes a request, the prompt that it became, and the raw answer, for a person to read."""
 
 
 class Scorer:
     """Answers batches of requests from any mixture of queries, in the order given.
 
-    answers: the kind of request. reads: what of a request an answer depends on, of `text`, `pictures`, `instruction`,
-    `ids`, `first_stage` (ranks and scores) and `metadata.NAME`; the store keys answers by it. chunk: requests that are
-    answered between two savings. usage: what answering cost so far.
+    answers: the kind of request. reads: what an answer depends on, of `text`, `pictures`, `instruction`, `ids`,
+    `first_stage` (ranks and scores) and `metadata.NAME` (of query and documents); the store keys answers by it.
+    chunk: requests that are answered between two writes to the store. usage: what answering cost so far.
     """
 
     answers: ClassVar[Any]
@@ -35,10 +35,10 @@ class Scorer:
         return None
 
     def prepare(self, requests: Sequence[Any]) -> None:
-        """Told of all requests of a round, chunk by chunk, also of those that the store answers.
+        """Called with all requests of a round, chunk by chunk, also with those that the store answers.
 
-        A scorer that remembers what it computed assigns batches here, so that a vector's last bits are the same in a
-        run that goes on after a crash and in an undisturbed one.
+        A scorer that caches vectors assigns batches here, so that a vector's last bits are the same in a run that
+        resumes after a crash and in an undisturbed one.
         """
 
     def tokens(self, request: Any) -> int | None:

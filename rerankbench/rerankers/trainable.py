@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rerankbench.errors import key_of, tell_place
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.types import Document
@@ -25,8 +27,8 @@ class TrainableScorer(Scorer):
         raise NotImplementedError
 
     @property
-    def network(self) -> torch.nn.Module:
-        """What is trained and saved. All trainable parameters live in it."""
+    def module(self) -> torch.nn.Module:
+        """The network that is trained and saved. All trainable parameters live in it."""
         raise NotImplementedError
 
     def inputs(self, requests: Sequence[Pointwise]) -> list[Any]:
@@ -50,7 +52,7 @@ class TrainableScorer(Scorer):
         raise NotImplementedError
 
     def fit(self, documents: Iterable[Document]) -> None:
-        """Take from the collection what is no weight of the network, such as every token's idf; most take nothing."""
+        """Take from the collection what is not learnt, such as every token's idf; most scorers take nothing."""
 
 
 class EmbeddingScorer(TrainableScorer):
@@ -65,3 +67,15 @@ class EmbeddingScorer(TrainableScorer):
     def similarity(self, queries: Sequence[torch.Tensor], documents: Sequence[torch.Tensor]) -> torch.Tensor:
         """Scores [B, D] of every query with every document."""
         raise NotImplementedError
+
+
+S = TypeVar("S", bound=TrainableScorer)
+
+
+def in_float32(scorer: S) -> S:
+    """A copy of a scorer (a dataclass with a `model`) that will load its network in float32."""
+    model = replace(scorer.model, dtype="float32")  # type: ignore[attr-defined]
+    tell_place(model, key_of(scorer.model, ""))  # type: ignore[attr-defined]
+    copy: S = replace(scorer, model=model)  # type: ignore[type-var]
+    tell_place(copy, key_of(scorer, ""))
+    return copy

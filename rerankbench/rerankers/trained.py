@@ -31,7 +31,7 @@ def trained(
     """The reranker of a training run's `config.yaml`, its network the one that was trained.
 
     run: the run folder. checkpoint: a folder inside it. depth, dtype, device: null leaves them as the run had them.
-    adapters: folders in the checkpoint (or anywhere), to be applied in place of the checkpoint's own.
+    adapters: folders in the checkpoint (or anywhere), to be applied instead of the checkpoint's.
     Raises ConfigError for a folder that is no run, has no checkpoint, or whose configuration cannot be built.
     """
     node = reranker_node(run, checkpoint, adapters)
@@ -51,7 +51,7 @@ def reranker_node(
 ) -> dict[str, Any]:
     """The `reranker` of a run's configuration, resolved, its model the one in the run's checkpoint.
 
-    A run that went on from another run's network names that run in the place of a reranker: then it is the other's.
+    A run that started from another run's network names that run instead of a reranker: then it is the other's.
     """
     folder = run_folder(run)
     node = read_reranker(folder)
@@ -61,16 +61,16 @@ def reranker_node(
         earlier = str(node.get("run"))
         if Path(earlier).expanduser().resolve() == folder.resolve():
             raise ConfigError("run", f"{folder / 'config.yaml'} names its own folder as the run it started from")
-        own, node = node, reranker_node(earlier, str(node.get("checkpoint", "checkpoint")), node.get("adapters"))
-        node["depth"] = node.get("depth") if own.get("depth") is None else own["depth"]
-        node["scorer"]["model"].update({k: own[k] for k in ("dtype", "device") if own.get(k) is not None})
+        options, node = node, reranker_node(earlier, str(node.get("checkpoint", "checkpoint")), node.get("adapters"))
+        node["depth"] = node.get("depth") if options.get("depth") is None else options["depth"]
+        node["scorer"]["model"].update({k: options[k] for k in ("dtype", "device") if options.get(k) is not None})
     scorer = node.get("scorer")
     if not isinstance(scorer, Mapping) or not isinstance(scorer.get("model"), Mapping):
         raise ConfigError("run", f"the reranker in {folder / 'config.yaml'} has no network that could be trained")
     model = dict(scorer["model"])
     if adapters is not None:
         model["adapters"] = _in_checkpoint(folder / checkpoint, adapters)
-    # The weights of a checkpoint with a sparse difference hold it already: what is composed stands on those before.
+    # The weights of a checkpoint with a sparse difference include it already: compositions start from those before.
     if adapters is None or not (folder / checkpoint / "difference").is_dir():
         model["path"] = str(folder / checkpoint)
         model.update({key: None for key in ("wheel", "revision") if key in model})
@@ -100,22 +100,22 @@ def read_reranker(folder: Path) -> dict[str, Any]:
 def _in_checkpoint(checkpoint: Path, adapters: Sequence[str | Sequence[str]]) -> list[Any]:
     """The adapters' folders, those that are in the checkpoint with their whole paths."""
 
-    def place(name: str) -> str:
+    def path(name: str) -> str:
         return str(checkpoint / name) if (checkpoint / name).is_dir() else name
 
-    return [place(entry) if isinstance(entry, str) else [place(name) for name in entry] for entry in adapters]
+    return [path(entry) if isinstance(entry, str) else [path(name) for name in entry] for entry in adapters]
 
 
 def run_folder(run: str) -> Path:
-    """The folder of this name. Raises ConfigError, with the nearest name beside it, where there is none."""
+    """The folder of this name. Raises ConfigError, with the nearest name in the same folder, where there is none."""
     folder = Path(run).expanduser()
     if folder.is_dir():
         return folder
-    beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
-    hint = f"; {nearest(folder.name, beside)}" if beside else ""
+    siblings = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
+    hint = f"; {nearest(folder.name, siblings)}" if siblings else ""
     raise ConfigError("run", f"no such folder: {run}{hint}")
 
 
 def _why_not(folder: Path) -> str:
     finished = (folder / "metrics.json").exists()
-    return "no training run" if finished else "its training has not finished; the same command goes on with it"
+    return "no training run" if finished else "its training has not finished; the same command resumes it"

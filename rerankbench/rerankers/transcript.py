@@ -1,4 +1,4 @@
-"""Prompts and raw answers, kept for a person to read: one JSON object a line."""
+"""Prompts and raw answers for a person to read, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rerankbench.rerankers.requests import Request
 
 
 class Transcript:
-    """Appends to a file as answers come, so that what was asked before a crash stays."""
+    """Appends to a file as answers come, so that nothing is lost in a crash."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, request: Request, prompt: str | None, answer: Any) -> None:
-        """One exchange; `prompt` is None where the answer came from the store, which holds it as it was parsed."""
+        """One exchange; `prompt` is None where the answer came from the store, which holds the parsed answer."""
         line = {
             "query": request.query.id,
             "asked": type(request).__name__.lower(),

@@ -52,11 +52,11 @@ class Analyzer:
     def __post_init__(self) -> None:
         if self.language not in LANGUAGES and self.language not in UNSTEMMED:
             raise ConfigError(
-                "analyzer.language",
+                "language",
                 f"unknown language {self.language!r}; {nearest(self.language, {*LANGUAGES, *UNSTEMMED})}",
             )
         if self.stemmer and self.language not in LANGUAGES:
-            raise ConfigError("analyzer.stemmer", f"there is no Snowball stemmer for {self.language!r}")
+            raise ConfigError("stemmer", f"there is no Snowball stemmer for {self.language!r}")
 
     def terms(self, text: str) -> list[str]:
         """The index terms of a text, in order, repeated as they occur."""
@@ -88,15 +88,15 @@ class Analyzer:
 def _any_language(text: str) -> list[str]:
     """Words with their combining marks; bigrams where the script puts no spaces between words."""
     word, run, unit = _patterns()
-    found: list[str] = []
+    terms: list[str] = []
     for match in word.finditer(text):
         piece = match.group()
         if run.fullmatch(piece):
             units = unit.findall(piece)
-            found += [a + b for a, b in pairwise(units)] or units
+            terms += [a + b for a, b in pairwise(units)] or units
         elif len(piece) > 1:
-            found.append(piece)
-    return found
+            terms.append(piece)
+    return terms
 
 
 @functools.cache

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
-from rerankbench.errors import ConfigError
 from rerankbench.progress import track
 from rerankbench.retrievers.analyzer import Analyzer
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -29,18 +30,12 @@ INDEX_FORMAT = 1
 class BM25:
     """The top k documents that share a term with the query; the index is kept in the store."""
 
-    k: int = 100
-    k1: float = 1.5
-    b: float = 0.75
+    k: Annotated[int, Ge(1)] = 100
+    k1: Annotated[float, Ge(0)] = 1.5
+    b: Annotated[float, Interval(ge=0, le=1)] = 0.75
     delta: float = 0.5
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
     analyzer: Analyzer = field(default_factory=Analyzer)
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise ConfigError("k1", f"needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1}, b={self.b}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus; given candidate lists are scored with the corpus's statistics, unmatched ones 0."""
@@ -48,7 +43,7 @@ class BM25:
             self._index_key(benchmark.corpus), lambda path: self._build(benchmark.corpus, path)
         )
         log.info("BM25 index %s (%s)", "reused" if reused else "built", folder)
-        index, ids, places = _load(folder)
+        index, ids, ties = _load(folder)
         rows = {document: row for row, document in enumerate(ids)} if benchmark.candidates is not None else {}
         run: Run = {}
         for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
@@ -56,13 +51,13 @@ class BM25:
             scores = index.get_scores_from_ids(terms) if terms else None
             if benchmark.candidates is not None:
                 given = [document for document, _ in benchmark.candidates[query.id]]
-                found = [0.0 if scores is None or d not in rows else float(scores[rows[d]]) for d in given]
-                run[query.id] = ordered(given, found)
+                given_scores = [0.0 if scores is None or d not in rows else float(scores[rows[d]]) for d in given]
+                run[query.id] = ordered(given, given_scores)
             elif scores is None:
                 run[query.id] = []
             else:
                 matched = self._matched(index, terms, scores)
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places, matched)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, ties, matched)]
         return run
 
     def fingerprint(self) -> str:
@@ -90,7 +85,7 @@ class BM25:
         index = bm25s.BM25(k1=self.k1, b=self.b, delta=self.delta, method=self.method)
         index.index((terms, vocabulary or {"": 0}), show_progress=False)
         index.save(folder, show_progress=False)
-        np.save(folder / "places.npy", tie_places(ids))
+        np.save(folder / "places.npy", tie_ranks(ids))
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
     def _matched(self, index: Any, terms: Sequence[int], scores: Any) -> Any:
@@ -107,7 +102,7 @@ class BM25:
 
 
 def _load(folder: Path) -> tuple[Any, list[str], Any]:
-    """The index, memory-mapped, the document id of each row, and its place among ties."""
+    """The index, memory-mapped, the document id of each row, and its rank among ties."""
     import bm25s
     import numpy as np
 

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Document, Run
 
@@ -38,15 +40,11 @@ class Dense:
     """
 
     model: Model
-    k: int = 100
+    k: Annotated[int, Ge(1)] = 100
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     query_prefix: str = ""
     document_prefix: str = ""
     prf: VectorPRF | None = None
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus, or score the given candidate lists."""
@@ -91,7 +89,7 @@ class Dense:
                 parts.append(self._embedder.embed([self.document_prefix + d.text for d in documents]).numpy())
                 advance(len(documents))
         if not parts:
-            raise ConfigError("benchmark", "the corpus is empty")
+            raise ConfigError(key_of(self, ""), "the corpus is empty")
         np.save(folder / "vectors.npy", np.concatenate(parts))
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
@@ -109,7 +107,7 @@ class _Index:
         """The k documents with the largest inner product, or all the given ones; those not in the corpus score -1."""
         if given is None:
             scores: np.ndarray[Any, Any] = self.vectors @ vector
-            return [(self.ids[row], float(scores[row])) for row in top_k(scores, k, self._places)]
+            return [(self.ids[row], float(scores[row])) for row in top_k(scores, k, self._ties)]
         here = [document for document in given if document in self._rows]
         found = self.vectors[[self._rows[document] for document in here]] @ vector
         known = dict(zip(here, found.tolist(), strict=True))
@@ -126,8 +124,8 @@ class _Index:
         return {document: row for row, document in enumerate(self.ids)}
 
     @functools.cached_property
-    def _places(self) -> np.ndarray[Any, Any]:
-        return tie_places(self.ids)
+    def _ties(self) -> np.ndarray[Any, Any]:
+        return tie_ranks(self.ids)
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:

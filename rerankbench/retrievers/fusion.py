@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, MinLen
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.errors import ConfigError
+from rerankbench.retrievers.fuse import borda, minmax, reciprocal_ranks
 from rerankbench.retrievers.retriever import Retriever
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
@@ -32,18 +34,10 @@ class Fusion:
     method: `rrf` (reciprocal ranks, with `rrf_k`), `borda`, or `sum`, `max`, `mnz` of min-max normalised scores.
     """
 
-    retrievers: Mapping[str, Retriever]
+    retrievers: Annotated[Mapping[str, Retriever], MinLen(2)]
     method: Literal["rrf", "sum", "max", "mnz", "borda"] = "rrf"
-    rrf_k: int = 60
-    k: int = 100
-
-    def __post_init__(self) -> None:
-        if len(self.retrievers) < 2:
-            raise ConfigError("retrievers", "needs at least two retrievers to fuse")
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
-        if self.rrf_k < 0:
-            raise ConfigError("rrf_k", f"must not be negative, got {self.rrf_k}")
+    rrf_k: Annotated[int, Ge(0)] = 60
+    k: Annotated[int, Ge(1)] = 100
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Fuse what each retriever finds; a query that none of them answers has an empty list."""
@@ -64,11 +58,10 @@ class Fusion:
 
     def _points(self, ranking: list[tuple[str, float]], documents: Sequence[str]) -> dict[str, float]:
         """What each document gets from one list, which is not empty."""
+        ids = [document for document, _ in ranking]
         if self.method == "rrf":
-            return {document: 1 / (self.rrf_k + rank) for rank, (document, _) in enumerate(ranking, 1)}
+            return dict(zip(ids, reciprocal_ranks(len(ids), self.rrf_k), strict=True))
         if self.method == "borda":  # documents that are not in the list share the points that are left
-            left = (len(documents) - len(ranking) + 1) / 2
-            return dict.fromkeys(documents, left) | {d: float(len(documents) - i) for i, (d, _) in enumerate(ranking)}
-        scores = [score for _, score in ranking]
-        low, width = min(scores), max(max(scores) - min(scores), 1e-9)
-        return {document: (score - low) / width for document, score in ranking}
+            left = (len(documents) - len(ids) + 1) / 2
+            return dict.fromkeys(documents, left) | dict(zip(ids, borda(len(ids), len(documents)), strict=True))
+        return dict(zip(ids, minmax([score for _, score in ranking], least_range=1e-9), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.retrievers.top_k import ordered
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
@@ -19,7 +19,7 @@ class NoRetriever:
         """Raises ConfigError when the benchmark gives no candidates."""
         if benchmark.candidates is None:
             raise ConfigError(
-                "retriever",
+                key_of(self, ""),
                 f"{benchmark.name} gives no candidate lists; choose a retriever, or benchmark.candidates=judged",
             )
         return {q: ordered([d for d, _ in given], [s for _, s in given]) for q, given in benchmark.candidates.items()}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.progress import track
 from rerankbench.retrievers.analyzer import Analyzer
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -23,16 +25,12 @@ class RankBM25:
     mean idf.
     """
 
-    k: int = 100
+    k: Annotated[int, Ge(1)] = 100
     variant: Literal["okapi", "l", "plus"] = "okapi"
     k1: float = 1.5
     b: float = 0.75
     delta: float = 0.5
     analyzer: Analyzer = field(default_factory=Analyzer)
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Index the corpus in memory and score every query; given candidate lists keep all their documents."""
@@ -43,7 +41,7 @@ class RankBM25:
             terms.append(self.analyzer.terms(document.text))
         index = self._index(terms)
         rows = {document: row for row, document in enumerate(ids)}
-        places = tie_places(ids)
+        ties = tie_ranks(ids)
         run: Run = {}
         for query in track(benchmark.queries, "search", total=len(benchmark.queries)):
             asked = self.analyzer.terms(query.text)
@@ -53,7 +51,7 @@ class RankBM25:
                 run[query.id] = ordered(given, [float(scores[rows[d]]) if d in rows else 0.0 for d in given])
             else:
                 matched = _matched(index, asked)
-                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, places, matched)]
+                run[query.id] = [(ids[row], float(scores[row])) for row in top_k(scores, self.k, ties, matched)]
         return run
 
     def fingerprint(self) -> str:
@@ -64,7 +62,7 @@ class RankBM25:
         import rank_bm25
 
         if not any(terms):
-            raise ConfigError("retriever.analyzer", "leaves no term in any document")
+            raise ConfigError(key_of(self, "analyzer"), "leaves no term in any document")
         if self.variant == "okapi":
             return rank_bm25.BM25Okapi(terms, k1=self.k1, b=self.b)
         kind = rank_bm25.BM25L if self.variant == "l" else rank_bm25.BM25Plus

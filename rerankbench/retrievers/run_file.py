@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.benchmarks.readers import read_run
-from rerankbench.errors import ConfigError, DataError
+from rerankbench.errors import DataError, key_of
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -30,25 +33,21 @@ class RunFile:
     """
 
     path: str
-    k: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
+    k: Annotated[int, Ge(1)] = 1000
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Raises DataError, with the line, for a file that is not a run."""
         run = read_run(self._file())
         if benchmark.candidates is None:
             return {query.id: trec_order(run.get(query.id, []))[: self.k] for query in benchmark.queries}
-        kept: Run = {}
+        ordered: Run = {}
         for query in benchmark.queries:
             given = dict.fromkeys(document for document, _ in benchmark.candidates[query.id])
-            found = [pair for pair in trec_order(run.get(query.id, [])) if pair[0] in given]
-            absent = given.keys() - {document for document, _ in found}
-            floor = found[-1][1] - 1 if found else 0.0
-            kept[query.id] = found + [(document, floor) for document in given if document in absent]
-        return kept
+            listed = [pair for pair in trec_order(run.get(query.id, [])) if pair[0] in given]
+            absent = given.keys() - {document for document, _ in listed}
+            floor = listed[-1][1] - 1 if listed else 0.0
+            ordered[query.id] = listed + [(document, floor) for document in given if document in absent]
+        return ordered
 
     def fingerprint(self) -> str:
         """Of the file's bytes and k."""
@@ -57,5 +56,5 @@ class RunFile:
     def _file(self) -> Path:
         file = Path(self.path).expanduser()
         if not file.is_file():
-            raise DataError(file, "no such run file (retriever.path)")
+            raise DataError(file, f"no such run file ({key_of(self, 'path')})")
         return file

@@ -8,15 +8,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark, Corpus
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.sparse import SparseEncoder
 from rerankbench.models.model import Model
 from rerankbench.progress import bar
 from rerankbench.retrievers.dense import chunks
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 from rerankbench.store import Store, content_hash
 from rerankbench.types import Run
 
@@ -31,12 +33,8 @@ class Sparse:
     """
 
     model: Model
-    k: int = 100
+    k: Annotated[int, Ge(1)] = 100
     query_weights: Literal["network", "tokens"] = "network"
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ConfigError("k", f"must be at least 1, got {self.k}")
 
     def retrieve(self, benchmark: Benchmark, store: Store) -> Run:
         """Search the corpus, or score the given candidate lists."""
@@ -50,7 +48,7 @@ class Sparse:
         encode = self._encoder.encode if self.query_weights == "network" else self._encoder.encode_tokens
         queries = encode([query.text for query in benchmark.queries])
         rows = {document: row for row, document in enumerate(ids)}
-        places = tie_places(ids)
+        ties = tie_ranks(ids)
         run: Run = {}
         for query, vector in zip(benchmark.queries, queries, strict=True):
             scores = (_matrix([vector]) @ index).toarray()[0]
@@ -58,7 +56,7 @@ class Sparse:
                 given = [document for document, _ in benchmark.candidates[query.id]]
                 run[query.id] = ordered(given, [float(scores[rows[d]]) if d in rows else 0.0 for d in given])
             else:
-                best = top_k(scores, self.k, places, scores > 0)
+                best = top_k(scores, self.k, ties, scores > 0)
                 run[query.id] = [(ids[row], float(scores[row])) for row in best]
         return run
 
@@ -82,7 +80,7 @@ class Sparse:
                 parts.append(_matrix(self._encoder.encode([document.text for document in documents])))
                 advance(len(documents))
         if not parts:
-            raise ConfigError("benchmark", "the corpus is empty")
+            raise ConfigError(key_of(self, ""), "the corpus is empty")
         sparse.save_npz(folder / "words.npz", sparse.vstack(parts).T.tocsr(), compressed=False)
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     Vector = np.ndarray[Any, Any]
 
 
-def tie_places(ids: Sequence[str]) -> Vector:
-    """For each row its place among ties, int32 [N]: the largest document id comes first."""
+def tie_ranks(ids: Sequence[str]) -> Vector:
+    """For each row its rank among ties, int32 [N]: the largest document id comes first."""
     import numpy as np
 
-    places = np.empty(len(ids), dtype=np.int32)
-    places[sorted(range(len(ids)), key=ids.__getitem__, reverse=True)] = np.arange(len(ids), dtype=np.int32)
-    return places
+    ties = np.empty(len(ids), dtype=np.int32)
+    ties[sorted(range(len(ids)), key=ids.__getitem__, reverse=True)] = np.arange(len(ids), dtype=np.int32)
+    return ties
 
 
-def top_k(scores: Vector, k: int, places: Vector, matched: Vector | None = None) -> list[int]:
+def top_k(scores: Vector, k: int, ties: Vector, matched: Vector | None = None) -> list[int]:
     """Rows of the k largest scores [N], best first; only rows that are `matched` (bool [N]), if given."""
     import numpy as np
 
@@ -31,9 +31,9 @@ def top_k(scores: Vector, k: int, places: Vector, matched: Vector | None = None)
     values = scores[rows].astype(np.float32)
     if k < len(rows):
         cut = np.partition(values, len(values) - k)[len(values) - k]
-        kept = values >= cut  # more than k where documents tie at the cut; the sort below decides among them
-        rows, values = rows[kept], values[kept]
-    return [int(row) for row in rows[np.lexsort((places[rows], -values))][:k]]
+        at_least = values >= cut  # more than k where documents tie at the cut; the sort below decides among them
+        rows, values = rows[at_least], values[at_least]
+    return [int(row) for row in rows[np.lexsort((ties[rows], -values))][:k]]
 
 
 def ordered(ids: Sequence[str], scores: Sequence[float]) -> list[tuple[str, float]]:

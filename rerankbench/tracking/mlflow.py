@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -10,17 +9,19 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.errors import ConfigError
+from rerankbench.evaluation.records import Metrics
 from rerankbench.store import content_hash, write_atomically
 from rerankbench.tracking.config_record import as_text, config_hash, flat, without_user_info
-from rerankbench.tracking.history import HISTORY_FILE, offsets, read_history
-from rerankbench.tracking.run_folder import read_config, read_json
+from rerankbench.tracking.history import HISTORY_FILE, Entry, offsets
+from rerankbench.tracking.records import ANALYSES, Estimate, RunRecord
+from rerankbench.tracking.run_folder import read_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,9 +38,9 @@ ID_FILE = ".mlflow.json"
 
 @dataclass(frozen=True, kw_only=True)
 class MLflow:
-    """Where the index is kept. uri: a tracking store or server; None is a SQLite file under `runs/`.
+    """The index. uri: a tracking store or server; None is a SQLite file under `runs/`.
 
-    log_checkpoint: upload what a training leaves in `checkpoint/`, too; else only its place is noted.
+    log_checkpoint: also upload the `checkpoint/` of a training; without it only its path is recorded.
     """
 
     uri: str | None = None
@@ -47,15 +48,18 @@ class MLflow:
     log_checkpoint: bool = False
 
     def log(self, folder: Path) -> None:
-        """Index a finished run folder; a folder that is there already is updated.
+        """Index a finished run folder; one that is there already is updated, one that did not change is left alone.
 
         Never raises an error of MLflow's: the run folder is complete without it, so a warning has to do.
         """
         uri = self.uri or DEFAULT_URI
         try:
-            _calm()
-            with _alone(uri):
+            if _read_mark(folder).get("logged") == self._state(uri, folder):
+                return
+            _quiet()
+            with _locked(uri):
                 self._log(uri, folder)
+            _write_mark(folder, {**_read_mark(folder), "logged": self._state(uri, folder)})
         except Exception as error:
             reason = without_user_info((str(error).strip() or type(error).__name__).splitlines()[0])
             log.warning("not in MLflow (%s): %s; the run folder is complete", without_user_info(uri), reason)
@@ -64,27 +68,35 @@ class MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
-        config, environment = read_config(folder), read_json(folder, "environment.json")
-        params = {metric_name(key): as_text(value)[:MAX_PARAM] for key, value in flat(config).items()}
+        record = RunRecord.read(folder)
+        params = {metric_name(key): as_text(value)[:MAX_PARAM] for key, value in flat(record.config).items()}
         ended = int((folder / "metrics.json").stat().st_mtime * 1000)
 
         client = MlflowClient(tracking_uri=uri)
         run_id = self._run_id(client, _experiment(client, uri, self.experiment), folder, params, ended)
         for part in _parts([Param(key, value) for key, value in params.items()], MAX_PARAMS_A_CALL):
             client.log_batch(run_id, params=part)
-        metrics = [Metric(key, value, ended, 0) for key, value in _metrics(folder)]
-        metrics += [Metric(key, value, ended, step) for key, value, step in _history(folder)]
+        metrics = [Metric(key, value, ended, 0) for key, value in _metrics(record)]
+        metrics += [Metric(key, value, ended, step) for key, value, step in _history(record.history)]
         for part in _parts(metrics, MAX_METRICS_A_CALL):
             client.log_batch(run_id, metrics=part)
-        for key, value in _tags(folder, config, environment).items():
+        for key, value in _tags(record).items():
             client.set_tag(run_id, key, value)
-        _log_dataset(client, run_id, environment.get("benchmark") or {})
+        _log_dataset(client, run_id, record.environment.benchmark)
         for file in sorted(folder.iterdir()):
             if file.is_file() and not file.name.startswith("."):
                 client.log_artifact(run_id, str(file))
-        if self.log_checkpoint and (folder / "checkpoint").is_dir():
-            client.log_artifacts(run_id, str(folder / "checkpoint"), "checkpoint")
+        for name in (ANALYSES, *(["checkpoint"] if self.log_checkpoint else [])):
+            if (folder / name).is_dir():
+                client.log_artifacts(run_id, str(folder / name), name)
         client.set_terminated(run_id, "FINISHED", ended)
+
+    def _state(self, uri: str, folder: Path) -> str:
+        """What is different when the folder has to be logged again: which store, which folder, when it was finished."""
+        file = _sqlite_file(uri)
+        place = uri if file is None else [str(file.resolve()), file.stat().st_ino if file.exists() else uuid.uuid4()]
+        finished = (folder / Metrics.FILE).stat().st_mtime_ns
+        return content_hash(place, self.experiment, self.log_checkpoint, str(folder.resolve()), finished)
 
     def _run_id(
         self, client: MlflowClient, experiment: str, folder: Path, params: Mapping[str, str], ended: int
@@ -114,7 +126,7 @@ def ui_command(uri: str | None, host: str, port: int) -> list[str]:
     uri = uri or DEFAULT_URI
     if uri.startswith(("http://", "https://")):
         raise ConfigError("tracking.uri", f"{without_user_info(uri)} is a server: open it in a browser")
-    _calm()
+    _quiet()
     if file := _sqlite_file(uri):
         file.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
@@ -126,34 +138,32 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w.\- :/]", "_", re.sub(r"@(\d+)$", r"_\1", name))[:250]
 
 
-def measure_name(name: str) -> str:
-    """The measure that `metric_name` made this of: `ndcg_10` → `ndcg@10`."""
-    return re.sub(r"_(\d+)$", r"@\1", name)
-
-
-def _metrics(folder: Path) -> Iterator[tuple[str, float]]:
+def _metrics(record: RunRecord) -> Iterator[tuple[str, float]]:
     """The same names in every run, grouped by what stands before the slash."""
-    record, cost = read_json(folder, "metrics.json"), read_json(folder, "cost.json")
-    groups = {"first_stage": "first_stage", "reranked": "test", "difference": "difference",
-              "p_ttest": "p_ttest", "p_randomization": "p_randomization"}  # fmt: skip
-    values: dict[str, Any] = {}
-    for measure, row in {**record["measures"], "judged@10": record["judged@10"]}.items():
-        values.update({f"{groups[key]}/{metric_name(measure)}": value for key, value in row.items() if key in groups})
-    for measure, row in (record.get("untrained") or {}).items():
-        values.update({f"untrained/{metric_name(measure if key == 'untrained' else f'{key}/{measure}')}": value
-                       for key, value in row.items()})  # fmt: skip
-    training = flat(record.get("training") or {})
-    values.update({f"training/{metric_name(key.replace('.', '/'))}": value for key, value in training.items()})
-    values.update({f"missing/{metric_name(key)}": value for key, value in record["missing"].items()})
-    values.update({f"cost/{metric_name(key.replace('.', '/'))}": v for key, v in flat(cost).items() if key != "schema"})
+    metrics, values = record.metrics, dict[str, Any]()
+    for measure, row in metrics.measures.items():
+        name = metric_name(measure)
+        values |= {f"first_stage/{name}": row.before, f"test/{name}": row.after, f"difference/{name}": row.difference}
+        values |= {f"p_ttest/{name}": row.p_ttest, f"p_randomization/{name}": row.p_randomization}
+    values |= {"first_stage/judged_10": metrics.judged.first_stage, "test/judged_10": metrics.judged.reranked}
+    for measure, row in (metrics.untrained or {}).items():
+        name = metric_name(measure)
+        values |= {f"untrained/{name}": row.before, f"untrained/difference/{name}": row.difference}
+        values |= {f"untrained/{test}/{name}": getattr(row, test) for test in ("p_ttest", "p_randomization")}
+    training = metrics.training.to_json() if metrics.training else {}
+    for family, figures in (("training", training), ("missing", metrics.missing), ("cost", record.cost.to_json())):
+        values |= {f"{family}/{metric_name(key.replace('.', '/'))}": value for key, value in flat(figures).items()}
+    for name, result in record.analyses.items():
+        for figure, value in result.figures.items():
+            key = metric_name(f"{ANALYSES}/{name}/{figure}")
+            values[key] = value.value if isinstance(value, Estimate) else value
     for key, value in values.items():
         if isinstance(value, int | float) and math.isfinite(value):
             yield key, float(value)
 
 
-def _history(folder: Path) -> Iterator[tuple[str, float, int]]:
+def _history(entries: Sequence[Entry]) -> Iterator[tuple[str, float, int]]:
     """Series name, value, step over all stages, of what a training logged; a series without a family is `train/…`."""
-    entries, _ = read_history(folder / HISTORY_FILE)
     starts = offsets(entries)
     for entry in entries:
         for name, value in entry.values.items():
@@ -161,17 +171,18 @@ def _history(folder: Path) -> Iterator[tuple[str, float, int]]:
                 yield metric_name(name if "/" in name else f"train/{name}"), value, starts[entry.stage] + entry.step
 
 
-def _tags(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
-    git = environment.get("git") or {}
+def _tags(record: RunRecord) -> dict[str, str]:
+    folder, environment = record.folder, record.environment
+    git = environment.git or {}
     tags = {
         "rerankbench.run_folder": str(folder),
-        "rerankbench.config_hash": config_hash(config),
+        "rerankbench.config_hash": config_hash(record.config),
         "rerankbench.checkpoint": str(folder / "checkpoint") if (folder / "checkpoint").is_dir() else None,
-        "rerankbench.version": environment.get("rerankbench"),
+        "rerankbench.version": environment.rerankbench or None,
         "mlflow.source.name": "rerankbench",
         "mlflow.source.git.commit": git.get("revision"),
         "rerankbench.git_dirty": git.get("dirty"),
-        **{metric_name(group.replace("@", "/")): option for group, option in environment.get("choices", {}).items()},
+        **{metric_name(group.replace("@", "/")): option for group, option in environment.choices.items()},
     }
     return {key: as_text(value) for key, value in tags.items() if value is not None}
 
@@ -206,10 +217,19 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 def _identity(folder: Path) -> str:
     """What the folder is called in every index, wherever it is moved."""
-    path = folder / ID_FILE
-    if not path.exists():
-        write_atomically(path, json.dumps({"schema": 1, "id": uuid.uuid4().hex}) + "\n")
-    return str(read_json(folder, ID_FILE)["id"])
+    mark = _read_mark(folder)
+    if "id" not in mark:
+        _write_mark(folder, mark := {"schema": 1, "id": uuid.uuid4().hex})
+    return str(mark["id"])
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """`id`: see `_identity`. logged: what `MLflow._state` was when the folder was last logged."""
+    return read_json(folder, ID_FILE) if (folder / ID_FILE).exists() else {}
+
+
+def _write_mark(folder: Path, mark: Mapping[str, Any]) -> None:
+    write_atomically(folder / ID_FILE, json.dumps(mark) + "\n")
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
@@ -222,19 +242,20 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
+def _locked(uri: str) -> Iterator[None]:
     """One process at a time for a SQLite file: several that set up a fresh one at once break each other's set-up."""
     file = _sqlite_file(uri)
     if file is None:
         yield
         return
+    from filelock import FileLock
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f"{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(file.with_name(f"{file.name}.lock"), fallback_to_soft=False):
         yield
 
 
-def _calm() -> None:
+def _quiet() -> None:
     """Short waits for a dead server, no telemetry, no chatter; what the user has set stays."""
     for name, value in {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rerankbench.errors import ConfigError, DataError
+from rerankbench.evaluation.records import Comparison, TrainingSummary
 from rerankbench.rerankers.trained import TARGET, read_reranker
 from rerankbench.tracking.config_record import UNHASHED
-from rerankbench.tracking.run_folder import read_config, read_json
+from rerankbench.tracking.records import Environment, RunRecord
 
 _LOADERS = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
@@ -32,57 +33,53 @@ def model_card(folder: Path, place: str) -> str:
     Says nothing that the run folder does not: no licence, no language, no claim. Of paths on this machine only the
     last name is shown. Raises DataError for a run folder that cannot be read.
     """
-    metrics, environment = read_json(folder, "metrics.json"), read_json(folder, "environment.json")
+    record = RunRecord.read(folder)
+    metrics, environment = record.metrics, record.environment
     name, base = Path(place).name, _base(folder)
     front: dict[str, Any] = {"library_name": _library(folder), "pipeline_tag": "text-ranking"}
     if base and base[1]:
         front["base_model"] = base[0]
     front["tags"] = ["reranker", "information-retrieval", "rerankbench"]
-    benchmark = environment.get("benchmark") or {}
-    data = str(benchmark.get("name", "a benchmark"))
+    data = f"{environment.benchmark.get('name', 'a benchmark')}, split {environment.benchmark.get('split', '')}"
     parts = [
         f"---\n{OmegaConf.to_yaml(OmegaConf.create(front))}---",
         f"# {name}",
-        f"A reranker for text search, trained with rerankbench {environment.get('rerankbench', '')}."
+        f"A reranker for text search, trained with rerankbench {environment.rerankbench}."
         + (f" It started from `{base[0]}`." if base else ""),
-        *_training(metrics),
+        *_training(metrics.training),
         "## Measures",
-        f"{data}, split {benchmark.get('split', '')}, {metrics['queries']:,} queries. The first stage beside this "
-        "reranker; intervals by bootstrap, p-values of a paired t-test and of a randomisation test over queries.",
-        _table("first stage", {n: (r["first_stage"], r["reranked"], r) for n, r in metrics["measures"].items()}),
+        f"{data}, {metrics.queries:,} queries. The first stage compared with this reranker; intervals by bootstrap, "
+        "p-values of a paired t-test and of a randomisation test over queries.",
+        _table("first stage", metrics.measures),
     ]
-    if untrained := metrics.get("untrained"):
-        rows = {n: (r["untrained"], metrics["measures"][n]["reranked"], r) for n, r in untrained.items()}
-        parts += ["The same reranker before its training beside it:", _table("untrained", rows)]
-    parts += ["## Loading", *_loading(folder, place), "## Training configuration", _configuration(folder)]
-    packages = environment.get("packages") or {}
+    if metrics.untrained:
+        parts += ["The same reranker before its training, compared with it:", _table("untrained", metrics.untrained)]
+    parts += ["## Loading", *_loading(folder, place), "## Training configuration", _configuration(record.config)]
+    packages = environment.packages
     used = ", ".join(f"{key} {packages[key]}" for key in ("torch", "transformers", "peft", "trl") if key in packages)
     return "\n\n".join([*parts, f"Made with {used}." if used else ""]).rstrip() + "\n"
 
 
-def _training(metrics: Mapping[str, Any]) -> Iterator[str]:
-    training = metrics.get("training")
-    if not training:
+def _training(training: TrainingSummary | None) -> Iterator[str]:
+    if training is None:
         return
-    groups = training.get("groups", training.get("passages", 0))
-    text = f"Trained for {training['steps']:,} steps on {groups:,} groups (a query with its candidates)"
-    if training.get("best_dev") is not None:
-        text += (
-            f"; the best {training.get('dev_measure', 'measure')} on held-out queries was {training['best_dev']:.4f}"
-        )
-        text += f", at step {training['best_step']:,}"
+    last = training.last
+    text = f"Trained for {last.steps:,} steps on {last.items:,} groups (a query with its candidates)"
+    if last.best_dev is not None:
+        text += f"; the best {training.dev_measure} on held-out queries was {last.best_dev:.4f}"
+        text += f", at step {last.best_step:,}"
     yield f"{text}."
 
 
-def _table(before: str, rows: Mapping[str, tuple[float, float, Mapping[str, Any]]]) -> str:
+def _table(before: str, measures: Mapping[str, Comparison]) -> str:
     lines = [
         f"| measure | {before} | this model | difference | 95% interval | p (t-test) | p (randomisation) |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, (first, second, tests) in rows.items():
-        low, high = tests["ci95"]
-        values = f"{first:.4f} | {second:.4f} | {tests['difference']:+.4f} | {low:+.4f} … {high:+.4f}"
-        lines.append(f"| {name} | {values} | {_p(tests['p_ttest'])} | {_p(tests['p_randomization'])} |")
+    for name, row in measures.items():
+        low, high = row.ci95
+        values = f"{row.before:.4f} | {row.after:.4f} | {row.difference:+.4f} | {low:+.4f} … {high:+.4f}"
+        lines.append(f"| {name} | {values} | {_p(row.p_ttest)} | {_p(row.p_randomization)} |")
     return "\n".join(lines)
 
 
@@ -121,21 +118,20 @@ def _python(library: str, code: str) -> str:
 
 def _overrides(folder: Path, place: str) -> list[str]:
     """What brings the same reranker with this network on rerankbench's command line; nothing where it is not known."""
-    choices: Mapping[str, str] = {}
     try:
         node = read_reranker(folder)
-        while node.get("_target_") == TARGET:  # went on from another run's network
+        while node.get("_target_") == TARGET:  # started from another run's network
             folder = Path(str(node["run"])).expanduser()
             node = read_reranker(folder)
-        choices = read_json(folder, "environment.json").get("choices") or {}
+        environment = Environment.read(folder)
     except (ConfigError, DataError):
         return []
-    if "reranker" not in choices:
+    if environment.choice("reranker") is None:
         return []
-    words = [f"reranker={choices['reranker']}", "model=path", f"model.path={place}"]
-    for group, option in choices.items():
-        if (group == "prompt" or group.startswith("reranker/")) and option not in (None, "None", "null"):
-            words.append(f"{group}={option}")
+    words = [f"reranker={environment.choice('reranker')}", "model=path", f"model.path={place}"]
+    groups = dict.fromkeys(key.partition("@")[0] for key in environment.choices)
+    parts = [group for group in groups if group == "prompt" or group.startswith("reranker/")]
+    words += [f"{group}={option}" for group in parts if (option := environment.choice(group)) is not None]
     return [shlex.quote(word) for word in words]
 
 
@@ -167,9 +163,9 @@ def _library(folder: Path) -> str:
     return "transformers" if (checkpoint / "config.json").exists() else "rerankbench"
 
 
-def _configuration(folder: Path) -> str:
-    """The part of the configuration that decides the result, without the places on this machine."""
-    config = {key: _public(value) for key, value in read_config(folder).items() if key not in UNHASHED}
+def _configuration(config: Mapping[str, Any]) -> str:
+    """The part of the configuration that decides the result, without paths of this machine."""
+    config = {key: _public(value) for key, value in config.items() if key not in UNHASHED}
     return f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(config)).rstrip()}\n```"
 
 

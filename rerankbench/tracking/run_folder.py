@@ -1,4 +1,4 @@
-"""The run folder: all there is to know about a run, in plain files. It is the truth; everything else is an index of it.
+"""The run folder: everything about a run, in plain files; anything else (MLflow, tables) is made from it.
 
 `metrics.json` is written last, so a folder that has it is finished. A lock keeps a second process out.
 """
@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import logging
-import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, fields
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,9 +24,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, DataError, UserError
 from rerankbench.evaluation.measures import strictly_decreasing
+from rerankbench.evaluation.records import Metrics, QueryValues
 from rerankbench.store import write_atomically
-from rerankbench.tracking.config_record import config_hash, differing_keys
+from rerankbench.tracking.config_record import differing_keys
 from rerankbench.types import Run
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA = 1
 log = logging.getLogger("rerankbench")
@@ -37,16 +39,28 @@ FILES = ("metrics.json", "config.yaml", "run.trec", "per_query.csv", "cost.json"
          "profile.txt", "answers.jsonl", "history.jsonl", "curves.png", "teacher.jsonl")  # fmt: skip
 """What a run folder may hold of a run, the mark of being finished first."""
 
-FOLDERS = ("checkpoint", "stages")
-"""What a training leaves beside them: the network, and where each stage stands."""
+FOLDERS = ("checkpoint", "stages", "analysis")
+"""And its folders: the trained network, the progress of each stage, the results of analyses."""
+
+
+class Record(Protocol):
+    """What one JSON file of a run folder holds, with the version of its shape."""
+
+    FILE: ClassVar[str]
+    SCHEMA: ClassVar[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values by name."""
+        ...
 
 
 class RunFolder:
-    """A run folder held open for writing: `with RunFolder(path, config, force) as folder: …`.
+    """A run folder that no other process can enter: `with RunFolder(path, config, force) as folder: …`.
 
     config: the resolved configuration (`config_record.resolved`). force: start anew in a folder that holds a run,
-    whatever its configuration. Raises ConfigError when the folder is in use, holds a run with another configuration,
-    or holds files that are no run.
+    whatever its configuration. `finished` says whether there is anything left to do; what a run writes, it writes
+    inside `with folder.recording(): …`. Raises ConfigError when the folder is in use, holds a run with another
+    configuration, or holds files that are no run.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], force: bool = False) -> None:
@@ -54,43 +68,80 @@ class RunFolder:
         self.config = dict(config)
         self.force = force
         self.finished = False
-        self._lock: int | None = None
-        self._handler: logging.Handler | None = None
+        self._new = False
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> RunFolder:
         _refuse_foreign(self.path)
+        self._new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
         except OSError as error:
             raise ConfigError("run_dir", f"cannot write to {self.path}: {error.strerror}") from error
         try:
-            self._prepare()
+            if not self.force and (self.path / "config.yaml").exists():
+                self.finished = is_finished(self.path)
+                self._require_same_configuration()
         except BaseException:
             self._unlock()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._handler is not None:
-            if error is not None:
-                # Only for the file: the command line says in its own words what a person should see.
-                message = f"stopped: {error}" if isinstance(error, UserError) else "stopped"
-                shown = None if isinstance(error, UserError) else (type(error), error, trace)
-                self._handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
-                self._handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, message, (), shown))
-            log.removeHandler(self._handler)
+    def __exit__(self, *error: object) -> None:
+        if self._new and [entry.name for entry in self.path.iterdir()] == [".lock"]:  # stopped before `recording`
             with suppress(OSError):
-                self._handler.close()
-            self._handler = None
+                (self.path / ".lock").unlink()
+                self.path.rmdir()
         self._unlock()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While the block runs, log lines go to `log.txt`, too; before it, the configuration is written.
+
+        With `force`, what the folder held of another run is removed first.
+        """
+        if self.force:
+            (self.path / FILES[0]).unlink(missing_ok=True)  # from then on the folder is unfinished
+            for name in FOLDERS:
+                _remove(self.path / name)
+            for name in FILES[1:]:
+                (self.path / name).unlink(missing_ok=True)
+        comment = f"# The configuration of this run, resolved (rerankbench config, schema {SCHEMA})\n"
+        write_atomically(self.path / "config.yaml", comment + OmegaConf.to_yaml(OmegaConf.create(self.config)))
+        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        try:
+            yield
+        except BaseException as error:
+            # Only for the file: the command line has its own words for what a person should see.
+            message = f"stopped: {error}" if isinstance(error, UserError) else "stopped"
+            shown = None if isinstance(error, UserError) else (type(error), error, error.__traceback__)
+            handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
+            handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, message, (), shown))
+            raise
+        finally:
+            log.removeHandler(handler)
+            with suppress(OSError):
+                handler.close()
+
+    def write(self, record: Record) -> None:
+        """Write a typed record to its file."""
+        self.write_json(record.FILE, {"schema": record.SCHEMA, **record.to_json()})
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write a record as JSON, with its schema. Raises ValueError for nan and infinity."""
         text = json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
+
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table as CSV."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        write_atomically(self.path / name, text.getvalue())
 
     def write_run(self, run: Run, tag: str) -> None:
         """Write `run.trec`: query, Q0, document, rank from 1, score, tag; scores strictly decrease.
@@ -106,43 +157,24 @@ class RunFolder:
                 lines.append(f"{_word(query)} Q0 {_word(document)} {rank} {np.float32(score)!s} {_word(tag)}\n")
         write_atomically(self.path / "run.trec", "".join(lines))
 
-    def write_per_query(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write_per_query(self, values: Sequence[QueryValues]) -> None:
         """Write `per_query.csv`: one row a query and measure."""
-        table = io.StringIO()
-        writer = csv.DictWriter(
-            table, ["query", "measure", "first_stage", "reranked", "difference"], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.path / "per_query.csv", table.getvalue())
+        columns = [field.name for field in fields(QueryValues)]
+        self.write_table("per_query.csv", columns, map(astuple, values))
 
-    def _prepare(self) -> None:
-        if self.force:
-            (self.path / FILES[0]).unlink(missing_ok=True)  # from then on the folder is unfinished
-            for name in FOLDERS:
-                _remove(self.path / name)
-            for name in FILES[1:]:
-                (self.path / name).unlink(missing_ok=True)
-        elif (self.path / "config.yaml").exists():
-            held = read_config(self.path)
-            if config_hash(held) != config_hash(self.config):
-                keys = differing_keys(held, self.config)
-                shown = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
-                raise ConfigError(
-                    "run_dir", f"{self.path} holds a run with another {shown}; choose another folder, or force=true"
-                )
-            self.finished = is_finished(self.path)
-        if self.finished:
-            return
-        comment = f"# The configuration of this run, resolved (rerankbench config, schema {SCHEMA})\n"
-        write_atomically(self.path / "config.yaml", comment + OmegaConf.to_yaml(OmegaConf.create(self.config)))
-        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(self._handler)
+    def _require_same_configuration(self) -> None:
+        """Of an unfinished run the analyses may be others: they change nothing that it has done so far."""
+        keys = differing_keys(read_config(self.path), self.config)
+        if not self.finished:
+            keys = [key for key in keys if key.split(".")[0] != "analysis"]
+        if keys:
+            shown = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
+            problem = f"{self.path} holds a run with another {shown}; choose another folder, or force=true"
+            raise ConfigError("run_dir", problem)
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -156,8 +188,11 @@ def default_run_dir(root: Path, name: str, now: datetime) -> Path:
     return path
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON record of a run folder. Raises DataError when it is absent, broken, or of a newer rerankbench."""
+def read_json(folder: Path, name: str, known: int = SCHEMA) -> dict[str, Any]:
+    """A JSON record of a run folder, of schema `known` or older.
+
+    Raises DataError when it is absent, broken, or of a newer rerankbench.
+    """
     path = folder / name
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -168,8 +203,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise DataError(path, "is no record (a JSON object was expected)")
     schema = data.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise DataError(path, f"written by a newer rerankbench (schema {schema} > {SCHEMA}); upgrade")
+    if not isinstance(schema, int) or schema > known:
+        raise DataError(path, f"written by a newer rerankbench (schema {schema} > {known}); upgrade")
     return data
 
 
@@ -191,10 +226,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def is_finished(path: Path) -> bool:
     """Whether a run in this folder went to its end. Raises DataError for a record of a newer rerankbench."""
-    if not (path / "metrics.json").exists():
+    if not (path / Metrics.FILE).exists():
         return False
     try:
-        return "measures" in read_json(path, "metrics.json")
+        return "measures" in read_json(path, Metrics.FILE, Metrics.SCHEMA)
     except DataError as error:
         if "newer" in str(error):
             raise
@@ -225,17 +260,19 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> FileLock:
     """An exclusive lock, which ends with the process however that ends."""
-    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    from filelock import FileLock, Timeout
+
+    (path / ".lock").touch()
+    lock = FileLock(path / ".lock", timeout=0, fallback_to_soft=False)  # a soft lock would outlive a killed process
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        lock.acquire()
+    except Timeout:
         raise ConfigError("run_dir", f"{path} is in use by another process") from None
     except OSError as error:  # some network file systems have no locks
         log.warning("%s: cannot be locked (%s); let no other process write there", path, error.strerror)
-    return handle
+    return lock
 
 
 def _word(text: str) -> str:

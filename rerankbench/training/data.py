@@ -9,41 +9,39 @@ from typing import Any
 
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.config.build import build
-from rerankbench.errors import ConfigError
-from rerankbench.evaluate import retrieve
-from rerankbench.evaluation.cost import Clock
+from rerankbench.errors import ConfigError, key_of
+from rerankbench.profiling import Clock
+from rerankbench.retrievers.first_stage import retrieve
 from rerankbench.store import Store
 from rerankbench.training.groups import Group
 from rerankbench.training.recipe import Recipe
-from rerankbench.training.sources import Source, candidate_groups
-from rerankbench.types import Qrels, Query
+from rerankbench.training.sources import Source, TrainingData, candidate_groups
+from rerankbench.types import Query
 
 SPLITS = ("train", "dev", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Sets:
-    """train: benchmarks with their weights, the recipe's own first. dev: None for no dev queries. split: of test.
+    """train: benchmarks with their weights, the configured one first. dev: None for no dev queries. split: of test.
 
-    kept: queries held out from other training sets, by the set's name, measured after each stage.
+    retention: queries held out from other training sets, by the set's name, measured after each stage.
     """
 
     train: Sequence[tuple[Benchmark, float]]
     dev: Benchmark | None
     test: Benchmark
     split: str
-    kept: Mapping[str, Benchmark] = field(default_factory=dict)
+    retention: Mapping[str, Benchmark] = field(default_factory=dict)
 
     @property
     def held_out(self) -> list[Query]:
         """The queries that must not be trained on."""
-        sets = [*([self.dev] if self.dev else []), self.test, *self.kept.values()]
+        sets = [*([self.dev] if self.dev else []), self.test, *self.retention.values()]
         return [query for benchmark in sets for query in benchmark.queries]
 
-    def retrieved(
-        self, retriever: Any, store: Store, clock: Clock, name: str, recipe: Recipe
-    ) -> tuple[list[Source], list[Group], dict[str, tuple[list[Group], Qrels]]]:
-        """The training sets with their first-stage runs, and the dev and kept queries with their candidates."""
+    def retrieved(self, retriever: Any, store: Store, clock: Clock, name: str, recipe: Recipe) -> TrainingData:
+        """The training sets with their first-stage runs, and the dev and retention queries with their candidates."""
 
         def candidates(benchmark: Benchmark) -> list[Group]:
             first_stage, _, _ = retrieve(benchmark, retriever, store, clock, name)
@@ -53,8 +51,15 @@ class Sets:
         for benchmark, weight in self.train:
             first_stage, _, _ = retrieve(benchmark, retriever, store, clock, name)
             sources.append(Source(benchmark, first_stage, weight))
-        kept = {source: (candidates(benchmark), benchmark.qrels) for source, benchmark in self.kept.items()}
-        return sources, candidates(self.dev) if self.dev is not None else [], kept
+        retention = {source: (candidates(benchmark), benchmark.qrels) for source, benchmark in self.retention.items()}
+        return TrainingData(
+            sources=sources,
+            dev=candidates(self.dev) if self.dev is not None else [],
+            dev_qrels=self.dev.qrels if self.dev is not None else {},
+            held_out=self.held_out,
+            corpus=self.test.corpus,
+            retention_sets=retention,
+        )
 
 
 def load_sets(node: Mapping[str, Any], recipe: Recipe, seed: int) -> Sets:
@@ -63,28 +68,31 @@ def load_sets(node: Mapping[str, Any], recipe: Recipe, seed: int) -> Sets:
     node: the checked benchmark node, which names the test split. Raises ConfigError for a split that does not exist.
     """
     if recipe.split == node["split"]:
-        raise ConfigError("recipe.split", f"{recipe.split!r} is also what the trained reranker is measured on")
+        raise ConfigError(key_of(recipe, "split"), f"{recipe.split!r} is also what the trained reranker is measured on")
     test: Benchmark = build(node, "benchmark").load()
     train: list[tuple[Benchmark, float]] = []
-    kept: dict[str, Benchmark] = {}
+    retention: dict[str, Benchmark] = {}
     if recipe.weight:
-        train.append((_load(node, recipe.split, recipe.queries, "recipe.split"), recipe.weight))
+        train.append((_load(node, recipe.split, recipe.queries, key_of(recipe, "split")), recipe.weight))
     for index, source in enumerate(recipe.sources):
+        key, weight = key_of(recipe, f"sources[{index}]"), float(source.get("weight", 1.0))
         if not hasattr(source.get("benchmark"), "load"):
-            raise ConfigError(f"recipe.sources[{index}]", "must have a benchmark node (and may have weight and dev)")
+            raise ConfigError(key, "must have a benchmark node (and may have weight and dev)")
+        if weight < 0:
+            raise ConfigError(f"{key}.weight", f"must be at least 0, got {weight}")
         loaded: Benchmark = source["benchmark"].load()
         if source.get("dev"):
-            kept[loaded.name], loaded = _held_out(loaded, int(source["dev"]), seed)
-        train.append((loaded, float(source.get("weight", 1.0))))
+            retention[loaded.name], loaded = _held_out(loaded, int(source["dev"]), seed, f"{key}.dev")
+        train.append((loaded, weight))
     if not train:
-        raise ConfigError("recipe.weight", "is 0 and there are no other sources: nothing to train on")
+        raise ConfigError(key_of(recipe, "weight"), "is 0 and there are no other sources: nothing to train on")
     dev: Benchmark | None = None
     if recipe.dev_queries and recipe.dev_split is not None:
-        dev = _load(node, recipe.dev_split, recipe.dev_queries, "recipe.dev_split")
+        dev = _load(node, recipe.dev_split, recipe.dev_queries, key_of(recipe, "dev_split"))
     elif recipe.dev_queries:
-        dev, rest = _held_out(train[0][0], recipe.dev_queries, seed)
+        dev, rest = _held_out(train[0][0], recipe.dev_queries, seed, key_of(recipe, "dev_queries"))
         train[0] = (rest, train[0][1])
-    return Sets(train, dev, test, str(node["split"]), kept)
+    return Sets(train, dev, test, str(node["split"]), retention)
 
 
 def _load(node: Mapping[str, Any], split: str, queries: int | None, key: str) -> Benchmark:
@@ -98,15 +106,13 @@ def _load(node: Mapping[str, Any], split: str, queries: int | None, key: str) ->
     except ConfigError as error:
         if error.key not in ("benchmark.split", "benchmark.id"):
             raise
-        problem = str(error).removeprefix(f"{error.key}: ")
-        raise ConfigError(
-            key, f"{problem}; recipe.split and recipe.dev_split choose (dev_split=null: of train)"
-        ) from None
+        way = "recipe.split and recipe.dev_split choose (dev_split=null: of train)"
+        raise ConfigError(key, f"{error.problem}; {way}") from None
     return loaded
 
 
-def _held_out(benchmark: Benchmark, count: int, seed: int) -> tuple[Benchmark, Benchmark]:
-    """So many of its queries (at most a fifth), and the others."""
+def _held_out(benchmark: Benchmark, count: int, seed: int, key: str) -> tuple[Benchmark, Benchmark]:
+    """`count` of its queries (at most a fifth), and the others. Raises ConfigError (with `key`) where that is none."""
     count = min(count, len(benchmark.queries) // 5)
     chosen = set(random.Random(seed).sample(sorted(query.id for query in benchmark.queries), count))
 
@@ -115,5 +121,5 @@ def _held_out(benchmark: Benchmark, count: int, seed: int) -> tuple[Benchmark, B
         return replace(benchmark, queries=queries, qrels={query.id: benchmark.qrels[query.id] for query in queries})
 
     if not chosen:
-        raise ConfigError("recipe.dev_queries", f"only {len(benchmark.queries)} training queries: none can be held out")
+        raise ConfigError(key, f"only {len(benchmark.queries)} training queries: none can be held out")
     return only(True), only(False)

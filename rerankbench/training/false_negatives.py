@@ -1,45 +1,42 @@
-"""Samplers that leave out what may be relevant though nobody judged it: documents that score like a positive."""
+"""Samplers that leave out probable false negatives: unjudged documents that score like a positive."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from rerankbench.errors import ConfigError
-from rerankbench.training.negatives import Context, Needs, Uniform, require_at_least
+from annotated_types import Ge, Interval
+
+from rerankbench.errors import ConfigError, key_of
+from rerankbench.training.negatives import Context, Needs, Uniform
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin(Uniform):
-    """From the top k without what scores too near to the lowest positive (NV-Retriever, arXiv 2407.15831).
+    """From the top k without documents that score close to the lowest positive (NV-Retriever, arXiv 2407.15831).
 
     Give one of margin (a document is dropped that scores above positive - margin; TopK-MarginPos) and ratio (above
     ratio * positive; TopK-PercPos; scores must not be negative). scores: of the first stage or of the teacher. A query
-    none of whose positives is scored, as where the first stage missed them, leaves no negative.
+    none of whose positives has a score, as where the first stage missed them, has no negatives.
     """
 
-    k: int = 50
-    margin: float | None = None
-    ratio: float | None = 0.95
+    k: Annotated[int, Ge(1)] = 50
+    margin: Annotated[float, Ge(0)] | None = None
+    ratio: Annotated[float, Interval(gt=0, le=1)] | None = 0.95
     scores: Literal["first_stage", "teacher"] = "first_stage"
 
     def __post_init__(self) -> None:
-        require_at_least(1, k=self.k)
         if (self.margin is None) == (self.ratio is None):
             raise ConfigError("margin", f"give margin or ratio, the other null; got {self.margin} and {self.ratio}")
-        if self.margin is not None and self.margin < 0:
-            raise ConfigError("margin", f"must not be negative, got {self.margin}")
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError("ratio", f"must lie above 0 and at most at 1, got {self.ratio}")
 
     def needs(self) -> Needs:
         """The top k, and perhaps a teacher."""
         return Needs(depth=self.k, teacher=self.scores == "teacher")
 
     def refused(self, context: Context) -> int:
-        """How many of the top k are too near."""
+        """How many of the top k score too close to a positive."""
         return len(context.allowed(context.ranked[: self.k])) - len(self.eligible(context))
 
     def eligible(self, context: Context) -> list[str]:
@@ -54,12 +51,12 @@ class Margin(Uniform):
         return [document for document in context.allowed(context.ranked[: self.k]) if scores[document] <= highest]
 
     def _highest(self, positive: float) -> float:
-        """The highest score that a negative may have beside this positive."""
+        """The highest score that a negative of this positive may have."""
         if self.margin is not None:
             return positive - self.margin
         if positive < 0:
             problem = f"needs scores that are not negative, a positive has {positive:.4g}; use margin, with ratio=null"
-            raise ConfigError("recipe.groups.negatives.ratio", problem)
+            raise ConfigError(key_of(self, "ratio"), problem)
         return (self.ratio or 0.0) * positive
 
 
@@ -68,32 +65,27 @@ class Judge:
     """Of the top k those that the teacher, a judge, puts below the positive, spread over ranks (arXiv 2510.13515).
 
     A document is dropped as a false negative if its score exceeds that of the lowest positive minus beta. What is left
-    is taken in first-stage order in steps of `stride`, round and round, from a place that is drawn.
+    is taken in first-stage order in steps of `stride`, cyclically, from a random start.
     """
 
-    k: int = 50
-    beta: float = 0.01
-    stride: int = 5
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k, stride=self.stride)
-        if self.beta < 0:
-            raise ConfigError("beta", f"must not be negative, got {self.beta}")
+    k: Annotated[int, Ge(1)] = 50
+    beta: Annotated[float, Ge(0)] = 0.01
+    stride: Annotated[int, Ge(1)] = 5
 
     def needs(self) -> Needs:
         """The top k with the judge's scores."""
         return Needs(depth=self.k, teacher=True)
 
     def refused(self, context: Context) -> int:
-        """How many of the top k the judge takes for relevant."""
+        """How many of the top k the judge considers relevant."""
         return self._below().refused(context)
 
     def draw(self, context: Context, count: int, rng: random.Random) -> list[str]:
-        """At most `count`, `stride` places apart as far as there are enough."""
+        """At most `count`, `stride` ranks apart as far as there are enough."""
         ids = self._below().eligible(context)
         if not ids:
             return []
-        cycle = [ids[place] for first in range(self.stride) for place in range(first, len(ids), self.stride)]
+        cycle = [ids[rank] for first in range(self.stride) for rank in range(first, len(ids), self.stride)]
         start = rng.randrange(len(cycle))
         return [*cycle[start:], *cycle[:start]][:count]
 

@@ -12,17 +12,17 @@ from rerankbench.types import Document
 
 
 def all_groups(groups: Sequence[Group]) -> tuple[list[Group], int]:
-    """The groups of all processes, one process after another, and the place of this one's first."""
-    if not _several():
+    """The groups of all processes, one process after another, and the index of this one's first."""
+    if not _several_processes():
         return list(groups), 0
-    found: list[list[Group]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(found, list(groups))
-    return [group for own in found for group in own], sum(map(len, found[: dist.get_rank()]))
+    gathered: list[list[Group]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(gathered, list(groups))
+    return [group for part in gathered for group in part], sum(map(len, gathered[: dist.get_rank()]))
 
 
 def all_vectors(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The vectors ([H] or [T, H]) of all processes, one process after another; gradients flow back to their own."""
-    if not _several():
+    """The vectors ([H] or [T, H]) of all processes, one process after another; gradients flow back to each process."""
+    if not _several_processes():
         return list(vectors)
     from torch.distributed.nn.functional import all_gather as gather
 
@@ -34,54 +34,54 @@ def all_vectors(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     dist.all_gather_object(sizes, [1 if flat else len(v) for v in vectors])
     longest = max(map(sum, sizes))
     padded = torch.nn.functional.pad(rows, (0, 0, 0, longest - len(rows))).contiguous()
-    found: list[torch.Tensor] = []
-    for own, part in zip(sizes, all_gather(padded), strict=True):
-        found += [v[0] if flat else v for v in torch.split(part[: sum(own)], own)]
-    return found
+    gathered: list[torch.Tensor] = []
+    for lengths, part in zip(sizes, all_gather(padded), strict=True):
+        gathered += [v[0] if flat else v for v in torch.split(part[: sum(lengths)], lengths)]
+    return gathered
 
 
 def pooled(groups: Sequence[Group], everyone: Sequence[Group], start: int, device: torch.device) -> Batch:
     """`groups` as a batch [B, D] whose columns are the candidates of `everyone`, one group after another.
 
-    start: the place of the first of `groups` among `everyone`. A document that is relevant to a query, by id or by
-    text, is no negative of it: unless it is the query's own candidate it is masked, and so is a text that comes twice.
-    Labels, ranks and first-stage scores are known of a query's own candidates only.
+    start: the index of the first of `groups` in `everyone`. A document that is relevant to a query, by id or by text,
+    is no negative of it: unless it is the query's own candidate it is masked, and so is the copy of a text. Labels,
+    ranks and first-stage scores are known of a query's own candidates only.
     """
     starts = [0]
     for group in everyone:
         starts.append(starts[-1] + len(group.documents))
     columns: dict[tuple[str, ...], list[int]] = {}
-    once = torch.ones(starts[-1], dtype=torch.bool)
+    unique = torch.ones(starts[-1], dtype=torch.bool)
     candidates = [(group.source, document) for group in everyone for document in group.documents]
     for column, (source, document) in enumerate(candidates):
         for key in _keys(source, document):
-            once[column] &= key not in columns
+            unique[column] &= key not in columns
             columns.setdefault(key, []).append(column)
     shape = (len(groups), starts[-1])
-    labels, first = torch.zeros(shape), torch.zeros(shape)
-    mask, ranks = once.repeat(len(groups), 1), torch.zeros(shape, dtype=torch.int64)
+    labels, first_scores = torch.zeros(shape), torch.zeros(shape)
+    mask, ranks = unique.repeat(len(groups), 1), torch.zeros(shape, dtype=torch.int64)
     for row, group in enumerate(groups):
-        barred: list[tuple[str, ...]] = [("id", group.source, document) for document in group.positives]
-        barred += [key for document in group.documents for key in _keys(group.source, document)]
-        mask[row, [column for key in barred for column in columns.get(key, ())]] = False
-        own = slice(starts[start + row], starts[start + row + 1])
-        mask[row, own] = True
-        labels[row, own] = torch.tensor(group.labels)
-        ranks[row, own] = torch.tensor(group.ranks)
-        first[row, own] = torch.tensor(group.scores)
-    return Batch(tuple(groups), labels.to(device), mask.to(device), ranks.to(device), first.to(device), None)
+        excluded: list[tuple[str, ...]] = [("id", group.source, document) for document in group.positives]
+        excluded += [key for document in group.documents for key in _keys(group.source, document)]
+        mask[row, [column for key in excluded for column in columns.get(key, ())]] = False
+        candidates_of_group = slice(starts[start + row], starts[start + row + 1])
+        mask[row, candidates_of_group] = True
+        labels[row, candidates_of_group] = torch.tensor(group.labels)
+        ranks[row, candidates_of_group] = torch.tensor(group.ranks)
+        first_scores[row, candidates_of_group] = torch.tensor(group.scores)
+    return Batch(tuple(groups), labels.to(device), mask.to(device), ranks.to(device), first_scores.to(device), None)
 
 
 def _keys(source: str, document: Document) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What makes a candidate the same as another: its id in its training set, or its text."""
+    """What makes two candidates the same: the id in their training set, or the text."""
     return ("id", source, document.id), ("text", document.text)
 
 
-def pool_batch(groups: list[Group], device: torch.device) -> Batch:
+def pool_batch(groups: Sequence[Group], device: torch.device) -> Batch:
     """The groups of this process with the candidates of all processes."""
     everyone, start = all_groups(groups)
     return pooled(groups, everyone, start, device)
 
 
-def _several() -> bool:
+def _several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

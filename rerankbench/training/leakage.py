@@ -1,4 +1,4 @@
-"""Texts that are the same but for their looks: held-out queries in training, positives under another id."""
+"""Texts that are equal but for case, white space and the like: held-out queries in training, copies of positives."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def leaked(train: Sequence[Query], held_out: Sequence[Query]) -> list[Query]:
 
 
 def check(
-    train: Sequence[Query], held_out: Sequence[Query], duplicates: Literal["error", "drop"], source: str
+    train: Sequence[Query], held_out: Sequence[Query], duplicates: Literal["error", "drop"], source: str, key: str
 ) -> list[Query]:
-    """The queries that may be trained on, in order. ConfigError if one is held out, unless `duplicates` is `drop`."""
-    found = leaked(train, held_out)
-    if found and duplicates == "error":
-        shown = f"{len(found)} of {len(train)} training queries of {source}, such as {found[0].text[:80]!r}"
-        way = "recipe.groups.duplicates=drop leaves them out of training"
-        raise ConfigError("recipe.groups", f"{shown}, are queries of dev or test, too; {way}")
-    out = {query.id for query in found}
-    return [query for query in train if query.id not in out]
+    """The queries that may be trained on, in order.
+
+    key: that of `duplicates`. Raises ConfigError if a query is held out, unless `duplicates` is `drop`.
+    """
+    leaks = leaked(train, held_out)
+    if leaks and duplicates == "error":
+        shown = f"{len(leaks)} of {len(train)} training queries of {source}, such as {leaks[0].text[:80]!r}"
+        raise ConfigError(key, f"{shown}, are queries of dev or test, too; {key}=drop leaves them out of training")
+    dropped = {query.id for query in leaks}
+    return [query for query in train if query.id not in dropped]

@@ -1,30 +1,33 @@
-"""Network, loss and weighting as one module: groups go in, a summed loss comes out.
+"""Scorer, loss and weighting as one module: groups go in, summed losses come out.
 
 The inputs of a step are sorted by length and read in batches under a token budget, whatever groups they belong to, so
-hardly any padding is read; the loss sees the whole step. With `recompute` the activations of each such batch are
-thrown away and made again on the way back (GradCache, arXiv 2101.06983), so that a step's size is free of memory.
+there is hardly any padding; the loss sees the whole step. With `activation_checkpointing` the activations of each such
+batch are discarded and recomputed in the backward pass (GradCache, arXiv 2101.06983), so memory does not limit a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import cast
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from rerankbench.batching import token_batches
-from rerankbench.training.groups import Batch, Group, batch_of
+from rerankbench.rerankers.requests import Pointwise
+from rerankbench.rerankers.trainable import EmbeddingScorer, TrainableScorer
+from rerankbench.training.groups import Batch, Group, batch_of, in_rows, requests_of
 from rerankbench.training.in_batch import all_vectors, pool_batch
 from rerankbench.training.losses.loss import Loss, expected_count, reduced
-from rerankbench.training.trainees.trainee import EmbeddingTrainee, Trainee
-from rerankbench.training.weighting.weighting import Weighting
+from rerankbench.training.scored import Scored
+from rerankbench.training.weighting.weighting import AppliedWeighting
 
 
 @dataclass
-class Tally:
-    """What the steps since the last log line did."""
+class StepStatistics:
+    """What the steps since the last log line did: tokens, pairs, tokens with padding, and values by name."""
 
     tokens: int = 0
     pairs: int = 0
@@ -32,7 +35,7 @@ class Tally:
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Remember a value of this step; the log shows the mean."""
+        """Add a value of this step; the mean is logged."""
         self.values.setdefault(name, []).append(value)
 
     def means(self) -> dict[str, float]:
@@ -40,25 +43,29 @@ class Tally:
         return {name: sum(values) / len(values) for name, values in self.values.items()}
 
 
-class Learner(torch.nn.Module):
-    """`forward(groups)` is Σ weight · loss over what is valid, plus the weighting's own loss times that count."""
+class TrainingModule(torch.nn.Module):
+    """`forward(groups)` is Σ weight · loss over what is valid, for each component of the loss.
+
+    The weighting's own loss, times the count, is part of the first component.
+    """
 
     def __init__(
         self,
-        trainee: Trainee,
+        scorer: TrainableScorer,
         loss: Loss,
-        weighting: Weighting | None,
+        weighting: AppliedWeighting | None,
         in_batch: bool,
         batch_tokens: int,
-        recompute: bool,
+        activation_checkpointing: bool,
     ) -> None:
         super().__init__()
-        self.network = trainee.network
-        self.trainee, self.loss, self.weighting = trainee, loss, weighting
+        self.network = scorer.module
+        self.scorer, self.loss, self.weighting = scorer, loss, weighting
         self.weighting_module = weighting.module if weighting is not None else None
-        self.in_batch, self.batch_tokens, self.recompute = in_batch, batch_tokens, recompute
+        self.in_batch, self.batch_tokens = in_batch, batch_tokens
+        self.activation_checkpointing = activation_checkpointing
         self.progress = 0.0
-        self.tally = Tally()
+        self.statistics = StepStatistics()
 
     @property
     def device(self) -> torch.device:
@@ -66,97 +73,109 @@ class Learner(torch.nn.Module):
         return next(self.network.parameters()).device
 
     def forward(self, groups: list[Group]) -> torch.Tensor:
-        """The summed loss of these groups, a scalar; divide by the count of the whole step (see `count`)."""
-        batch = self.batch(groups)
-        outputs = self.outputs(groups, self.recompute and torch.is_grad_enabled())
-        scores = self._scores(groups, outputs, batch)
-        labels = batch.labels if self.weighting is None else self.weighting.labels(batch, scores.detach())
-        values = self.loss(scores, labels, batch.mask, teacher=batch.teacher, progress=self.progress)
-        valid = self.loss.valid(labels, batch.mask)
-        weights = None
+        """The summed loss of these groups for each component, [C], to be divided by its count (see `count`)."""
+        batch, requests = self.batch(groups), requests_of(groups)
+        outputs = self.outputs(requests, self.activation_checkpointing and torch.is_grad_enabled())
+        scores = self._scores(groups, requests, outputs, batch)
+        scored = Scored(scores, batch.labels, batch.mask, batch.teacher, self.progress, outputs, batch)
+        detached = scored.detached()
         if self.weighting is not None:
-            weights = self.weighting.weights(
-                batch, scores.detach(), values.detach(), valid, self.loss.unit, self.progress
-            )
-            self._tally_weights(weights[valid])
-        total, count = reduced(self.loss, values, valid, weights)
+            scored = replace(scored, labels=self.weighting.labels(detached))
+        components, totals, counts = self.loss.components(), [], []
+        for name, (weight, loss) in components.items():
+            values, weights = loss(scored), None
+            if self.weighting is not None:
+                weights = self.weighting.weights(detached, values.detached())
+                self._add_weights(weights[values.valid])
+            total, count = reduced(loss, values, weights)
+            totals.append(weight * total)
+            counts.append(count)
+            if len(components) > 1 and count:
+                self.statistics.add(f"loss/{name}", float(total.detach() / count))
         if self.weighting is not None:
-            own = self.weighting.own_loss(batch, scores.detach())
-            total = total if own is None else total + own * count
+            own_loss = self.weighting.own_loss(detached)
+            totals[0] = totals[0] if own_loss is None else totals[0] + own_loss * counts[0]
             for name, value in self.weighting.report().items():
-                self.tally.add(name, value)
-        self._tally_scores(scores.detach(), batch)
-        return total
+                self.statistics.add(name, value)
+        self._add_spread(detached)
+        return torch.stack(totals)
 
     def batch(self, groups: list[Group]) -> Batch:
         """The groups as tensors; with `in_batch` every candidate of the step is a candidate of every query."""
         return pool_batch(groups, self.device) if self.in_batch else batch_of(groups, self.device)
 
-    def count(self, groups: list[Group]) -> float:
-        """What the loss of these groups is a sum over: valid lists, or values."""
+    def count(self, groups: list[Group]) -> torch.Tensor:
+        """What the loss of these groups is a sum over, valid lists or values, for each component: [C] float32."""
         batch = self.batch(groups)
-        return float(expected_count(self.loss, batch.labels, batch.mask))
+        losses = [loss for _, loss in self.loss.components().values()]
+        return torch.stack([expected_count(loss, batch.labels, batch.mask) for loss in losses]).float()
 
-    def outputs(self, groups: Sequence[Group], recompute: bool = False) -> list[torch.Tensor]:
-        """The network's output for each of the trainee's inputs."""
-        items = self.trainee.inputs(groups)
-        lengths = [self.trainee.length(item) for item in items]
-        found: list[torch.Tensor] = [torch.empty(0)] * len(items)
-        for places in token_batches(lengths, self.batch_tokens):
-            own = [items[place] for place in places]
-            if recompute:
-                made: list[torch.Tensor] = checkpoint(self.trainee.forward, own, use_reentrant=False)
+    def outputs(self, requests: Sequence[Pointwise], activation_checkpointing: bool = False) -> list[torch.Tensor]:
+        """The network's output for each of the scorer's inputs."""
+        items = self.scorer.inputs(requests)
+        lengths = [self.scorer.length(item) for item in items]
+        outputs: list[torch.Tensor] = [torch.empty(0)] * len(items)
+        for indices in token_batches(lengths, self.batch_tokens):
+            batch = [items[index] for index in indices]
+            if activation_checkpointing:
+                computed: list[torch.Tensor] = checkpoint(self.scorer.forward, batch, use_reentrant=False)
             else:
-                made = self.trainee.forward(own)
-            for place, output in zip(places, made, strict=True):
-                found[place] = output
-            self.tally.padded += len(places) * lengths[places[0]]
-        self.tally.tokens += sum(lengths)
-        self.tally.pairs += sum(len(group.documents) for group in groups)
-        return found
+                computed = self.scorer.forward(batch)
+            for index, output in zip(indices, computed, strict=True):
+                outputs[index] = output
+            self.statistics.padded += len(indices) * lengths[indices[0]]
+        self.statistics.tokens += sum(lengths)
+        self.statistics.pairs += len(requests)
+        return outputs
 
     def score(self, groups: Sequence[Group]) -> list[list[float]]:
-        """The scores of each group's candidates as the network stands, without training it."""
-        was, tally = self.network.training, self.tally
+        """The scores of each group's candidates with the present weights, without training them."""
+        training, statistics = self.network.training, self.statistics
         self.network.eval()
-        self.tally = Tally()
-        found: list[list[float]] = []
+        self.statistics = StepStatistics()
+        scores: list[list[float]] = []
         try:
             with torch.inference_mode():
                 for start in range(0, len(groups), 64):  # a text of several lists is read once
                     part = groups[start : start + 64]
-                    width = max(len(group.documents) for group in part)
-                    outputs = self.outputs(part)
+                    requests = requests_of(part)
+                    outputs = self.outputs(requests)
                     with torch.autocast(self.device.type, enabled=False):
-                        rows = self.trainee.scores(part, outputs, width).tolist()
-                    found.extend(row[: len(group.documents)] for row, group in zip(rows, part, strict=True))
+                        flat = self.scorer.scores(requests, outputs)
+                    sizes = [len(group.documents) for group in part]
+                    scores.extend(row.tolist() for row in torch.split(flat, sizes))
         finally:
-            self.network.train(was)
-            self.tally = tally
-        return found
+            self.network.train(training)
+            self.statistics = statistics
+        return scores
 
-    def _scores(self, groups: list[Group], outputs: list[torch.Tensor], batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, enabled=False):  # what embeds may be in bf16, what compares may not
-            if self.in_batch:
-                embedding = cast(EmbeddingTrainee, self.trainee)
-                queries, documents = embedding.embedded(groups, outputs)
-                return embedding.similarity(queries, all_vectors(documents))
-            return self.trainee.scores(groups, outputs, batch.labels.shape[1])
+    def _scores(
+        self, groups: list[Group], requests: list[Pointwise], outputs: list[torch.Tensor], batch: Batch
+    ) -> torch.Tensor:
+        """Scores [B, N] in the batch's shape."""
+        with torch.autocast(self.device.type, enabled=False):  # embedding may be in bf16, comparing may not
+            if not self.in_batch:
+                return in_rows(groups, self.scorer.scores(requests, outputs), batch.mask.shape[1])
+            scorer = cast(EmbeddingScorer, self.scorer)
+            queries, documents = scorer.embeddings(requests, outputs)
+            starts = accumulate((len(group.documents) for group in groups[:-1]), initial=0)
+            return scorer.similarity([queries[start] for start in starts], all_vectors(documents))
 
-    def _tally_weights(self, weights: torch.Tensor) -> None:
+    def _add_weights(self, weights: torch.Tensor) -> None:
         if not weights.numel():
             return
-        own = weights.float()
-        self.tally.add("weights/mean", float(own.mean()))
-        self.tally.add("weights/min", float(own.min()))
-        self.tally.add("weights/max", float(own.max()))
-        squares = float((own**2).sum())
-        self.tally.add("weights/effective_share", float(own.sum()) ** 2 / squares / own.numel() if squares else 0.0)
+        weights = weights.float()
+        self.statistics.add("weights/mean", float(weights.mean()))
+        self.statistics.add("weights/min", float(weights.min()))
+        self.statistics.add("weights/max", float(weights.max()))
+        squares = float((weights**2).sum())
+        effective = float(weights.sum()) ** 2 / squares / weights.numel() if squares else 0.0
+        self.statistics.add("weights/effective_share", effective)
 
-    def _tally_scores(self, scores: torch.Tensor, batch: Batch) -> None:
-        """The spread of scores within a list: near 0 the network tells its candidates no longer apart."""
-        real = scores.masked_fill(~batch.mask, 0.0).float()
-        n = batch.mask.sum(1).clamp(min=1)
-        mean = real.sum(1) / n
-        variance = (((real - mean[:, None]) ** 2) * batch.mask).sum(1) / n
-        self.tally.add("scores/spread", float(variance.sqrt().mean()))
+    def _add_spread(self, scored: Scored) -> None:
+        """The spread of scores within a list: near 0 the network no longer distinguishes its candidates."""
+        scores, mask = scored.scores.float(), scored.mask
+        n = mask.sum(1).clamp(min=1)
+        mean = scores.sum(1) / n
+        variance = (((scores - mean[:, None]) ** 2) * mask).sum(1) / n
+        self.statistics.add("scores/spread", float(variance.sqrt().mean()))

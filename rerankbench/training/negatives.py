@@ -1,15 +1,18 @@
-"""Where negatives come from: samplers that draw documents for a query, none of them ever a known positive.
+"""Samplers of negatives: they draw documents for a query, never one of its known positives.
 
-Each is redrawn from a generator seeded by query and epoch. One that runs short returns fewer, never one twice.
+The generator is seeded by query and epoch. A sampler with too few documents returns fewer, none of them twice.
 """
 
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
 from rerankbench.types import Query
@@ -17,12 +20,12 @@ from rerankbench.types import Query
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a sampler knows of one query.
+    """What a sampler knows about one query.
 
     ranked, scores: the whole first-stage list, best first. grades: the judgments. positives: the relevant documents.
-    never: positives, their copies by text, and partly relevant documents, which are no negatives. barred: those and
-    documents without text. teacher: another model's scores, None without a teacher; what it did not score is not
-    drawn. pool: documents drawn at random from the corpus, for all queries.
+    known_positives: those, their copies by text, and partly relevant documents: none of them is a negative. excluded:
+    those and documents without text. teacher: another model's scores, None without a teacher; only documents that it
+    scored are drawn. pool: documents drawn at random from the corpus, for all queries.
     """
 
     query: Query
@@ -30,22 +33,22 @@ class Context:
     scores: tuple[float, ...]
     grades: Mapping[str, int]
     positives: tuple[str, ...]
-    never: frozenset[str]
-    barred: frozenset[str]
+    known_positives: frozenset[str]
+    excluded: frozenset[str]
     teacher: Mapping[str, float] | None = None
     pool: tuple[str, ...] = ()
 
     def allowed(self, ids: Iterable[str]) -> list[str]:
         """Those that may be drawn, in order."""
-        barred, teacher = self.barred, self.teacher
+        excluded, teacher = self.excluded, self.teacher
         if teacher is None:
-            return [document for document in ids if document not in barred]
-        return [document for document in ids if document not in barred and document in teacher]
+            return [document for document in ids if document not in excluded]
+        return [document for document in ids if document not in excluded and document in teacher]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must be at hand: the first-stage list to `depth`, so many random documents, a teacher's scores."""
+    """What a context must hold: the first-stage list to `depth`, `pool` random documents, a teacher's scores."""
 
     depth: int = 0
     pool: int = 0
@@ -60,16 +63,16 @@ class Sampler(Protocol):
         ...
 
     def refused(self, context: Context) -> int:
-        """How many documents its rule takes for false negatives."""
+        """How many documents it leaves out as false negatives."""
         ...
 
     def draw(self, context: Context, count: int, rng: random.Random) -> list[str]:
-        """At most `count` different documents, none of them barred."""
+        """At most `count` different documents, none of them excluded."""
         ...
 
 
-class Uniform:
-    """Draws without replacement from the documents that are eligible, each as likely as the other."""
+class Uniform(ABC):
+    """Draws uniformly without replacement from the documents that are eligible."""
 
     def needs(self) -> Needs:
         """Nothing but judgments."""
@@ -79,9 +82,9 @@ class Uniform:
         """None."""
         return 0
 
+    @abstractmethod
     def eligible(self, context: Context) -> list[str]:
         """The documents to draw from, in first-stage order."""
-        raise NotImplementedError
 
     def draw(self, context: Context, count: int, rng: random.Random) -> list[str]:
         """At most `count` of the eligible."""
@@ -93,10 +96,7 @@ class Uniform:
 class TopK(Uniform):
     """From the first-stage top k (localized negatives: Gao et al., arXiv 2101.08751)."""
 
-    k: int = 50
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k)
+    k: Annotated[int, Ge(1)] = 50
 
     def needs(self) -> Needs:
         """The top k."""
@@ -111,12 +111,12 @@ class TopK(Uniform):
 class Window(Uniform):
     """From first-stage ranks `first` to `last`, counted from 1: hard, but rarely false negatives."""
 
-    first: int = 10
+    first: Annotated[int, Ge(1)] = 10
     last: int = 100
 
     def __post_init__(self) -> None:
-        require_at_least(1, first=self.first)
-        require_at_least(self.first, last=self.last)
+        if self.last < self.first:
+            raise ConfigError("last", f"must be at least first={self.first}, got {self.last}")
 
     def needs(self) -> Needs:
         """The list down to `last`."""
@@ -131,12 +131,12 @@ class Window(Uniform):
 class Bottom(Uniform):
     """From the last m of the first-stage top k, of a shorter list its last m (DUQGen, arXiv 2404.02489)."""
 
-    m: int = 8
+    m: Annotated[int, Ge(1)] = 8
     k: int = 100
 
     def __post_init__(self) -> None:
-        require_at_least(1, m=self.m)
-        require_at_least(self.m, k=self.k)
+        if self.k < self.m:
+            raise ConfigError("k", f"must be at least m={self.m}, got {self.k}")
 
     def needs(self) -> Needs:
         """The top k."""
@@ -158,12 +158,9 @@ class Judged(Uniform):
 
 @dataclass(frozen=True, kw_only=True)
 class Random:
-    """From the whole corpus: a pool of so many documents, drawn once with the seed and shared by all queries."""
+    """From the whole corpus: a pool of `pool` documents, drawn once with the seed and shared by all queries."""
 
-    pool: int = 10_000
-
-    def __post_init__(self) -> None:
-        require_at_least(1, pool=self.pool)
+    pool: Annotated[int, Ge(1)] = 10_000
 
     def needs(self) -> Needs:
         """The pool."""
@@ -175,21 +172,21 @@ class Random:
 
     def draw(self, context: Context, count: int, rng: random.Random) -> list[str]:
         """At most `count` of the pool."""
-        # As many more as may be barred: what is left of them is still drawn uniformly.
-        drawn = rng.sample(context.pool, min(len(context.pool), count + len(context.barred)))
+        # As many more as may be excluded: what is left is still drawn uniformly.
+        drawn = rng.sample(context.pool, min(len(context.pool), count + len(context.excluded)))
         return context.allowed(drawn)[:count]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixed:
-    """Each negative from one of the samplers, chosen by weight; where that one has run short, from another."""
+    """Each negative from one of the samplers, chosen by weight; where that one has too few, from another."""
 
     samplers: Sequence[Sampler] = field(default_factory=lambda: (TopK(), Random()))
     weights: Sequence[float] = (0.5, 0.5)
 
     def __post_init__(self) -> None:
         if not self.samplers or len(self.samplers) != len(self.weights):
-            problem = f"must be as many as samplers: {len(self.samplers)}, not {len(self.weights)}"
+            problem = f"must be one for each sampler: {len(self.samplers)}, not {len(self.weights)}"
             raise ConfigError("weights", problem)
         if min(self.weights) < 0 or not sum(self.weights) > 0:
             raise ConfigError("weights", f"must not be negative, nor all 0; got {list(self.weights)}")
@@ -209,20 +206,13 @@ class Mixed:
         drawn: dict[str, None] = {}
 
         def take(sampler: Sampler, share: int) -> None:
-            """Asked for as many more as are drawn already, a sampler has its share of others, however they overlap."""
+            """As many more are asked for as are drawn already: so the share is filled, however samplers overlap."""
             others = [d for d in sampler.draw(context, share + len(drawn), rng) if d not in drawn]
             drawn.update(dict.fromkeys(others[:share]))
 
-        for place, share in sorted(shares.items()):
-            take(self.samplers[place], share)
+        for index, share in sorted(shares.items()):
+            take(self.samplers[index], share)
         for sampler, weight in zip(self.samplers, self.weights, strict=True):
             if weight and len(drawn) < count:
                 take(sampler, count - len(drawn))
         return list(drawn)
-
-
-def require_at_least(minimum: int, **options: int) -> None:
-    """ConfigError for an option that is below `minimum`."""
-    for name, value in options.items():
-        if value < minimum:
-            raise ConfigError(name, f"must be at least {minimum}, got {value}")

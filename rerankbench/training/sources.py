@@ -1,4 +1,4 @@
-"""Training sets as they are loaded: queries that can be learnt from, and the texts that can be shown for them."""
+"""Training sets as they are loaded: queries with a relevant document, and the documents that groups may contain."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hashlib
 import heapq
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.errors import ConfigError
 from rerankbench.training import leakage
 from rerankbench.training.groups import Group
 from rerankbench.types import Document, Qrels, Query, Run
@@ -28,20 +27,15 @@ class Source:
     first_stage: Run
     weight: float = 1.0
 
-    def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            problem = f"the weight of {self.benchmark.name} must not be negative, got {self.weight}"
-            raise ConfigError("groups", problem)
-
 
 @dataclass(frozen=True)
-class Material:
+class PreparedSource:
     """What training uses of a source.
 
-    positives: the relevant documents of each query, as far as the corpus has them, at least one. never: what is no
-    negative of a query: relevant and partly relevant documents (grade above 0), also those of a query with the same
-    text, and their copies by text. documents:
-    all that can be shown. pool: ids of documents drawn at random from the corpus.
+    positives: the relevant documents of each query, as far as the corpus has them, at least one. known_positives: what
+    is no negative of a query: relevant and partly relevant documents (grade above 0), also those of a query with the
+    same text, and their copies by text. documents: all that groups may contain. pool: ids of documents drawn at random
+    from the corpus.
     """
 
     name: str
@@ -49,9 +43,26 @@ class Material:
     first_stage: Run
     grades: Qrels
     positives: Mapping[str, tuple[str, ...]]
-    never: Mapping[str, frozenset[str]]
+    known_positives: Mapping[str, frozenset[str]]
     documents: Mapping[str, Document]
     pool: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What the stages of a training learn from and are measured on.
+
+    dev: the dev queries with all their candidates, none for no dev measure. held_out: every query that must not be
+    trained on. corpus: the collection that the reranker is for. retention_sets: queries of other training sets, by the
+    set's name, with their judgments; they are measured after each stage.
+    """
+
+    sources: Sequence[Source]
+    dev: Sequence[Group] = ()
+    dev_qrels: Qrels = field(default_factory=dict)
+    held_out: Sequence[Query] = ()
+    corpus: Iterable[Document] = ()
+    retention_sets: Mapping[str, tuple[Sequence[Group], Qrels]] = field(default_factory=dict)
 
 
 def stable_seed(*parts: object) -> int:
@@ -59,7 +70,7 @@ def stable_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest())
 
 
-def load(
+def prepare(
     source: Source,
     held_out: Sequence[Query],
     duplicates: Literal["error", "drop"],
@@ -68,17 +79,18 @@ def load(
     pool: int,
     seed: int,
     counts: Counter[str],
-) -> Material:
-    """The material of a source: its first-stage lists to `depth`, its judged documents, a pool of `pool` others.
+    key: str,
+) -> PreparedSource:
+    """The source with its first-stage lists to `depth`, its judged documents, and a pool of `pool` others.
 
-    sample: of so many queries, drawn with the seed; None: all. What is left out is added to `counts`. Raises
-    ConfigError where held-out queries are among the training queries and `duplicates` is `error`.
+    sample: how many queries, drawn with the seed; None: all. What is left out is added to `counts`. key: that of
+    `duplicates`. Raises ConfigError where held-out queries are among the training queries and it is `error`.
     """
     benchmark, run = source.benchmark, source.first_stage
     qrels, threshold = benchmark.qrels, benchmark.threshold
     learnable = [query for query in benchmark.queries if max(qrels[query.id].values()) >= threshold]
     counts["queries_without_positive"] += len(benchmark.queries) - len(learnable)
-    queries = leakage.check(learnable, held_out, duplicates, benchmark.name)
+    queries = leakage.check(learnable, held_out, duplicates, benchmark.name, key)
     counts["held_out_queries_left_out"] += len(learnable) - len(queries)
     if sample is not None and sample < len(queries):
         wanted = set(random.Random(seed).sample(sorted(query.id for query in queries), sample))
@@ -95,30 +107,31 @@ def load(
     hashes = {document.id: leakage.text_hash(document.text) for document in documents.values()}
     for document_id, text in hashes.items():
         copies.setdefault(text, []).append(document_id)
-    asked = {query.id: leakage.text_hash(query.text) for query in queries}
-    wanted_by: dict[bytes, set[str]] = {}
-    for name, text in asked.items():
-        wanted_by.setdefault(text, set()).update(d for d, grade in qrels[name].items() if grade > 0)
+    query_hashes = {query.id: leakage.text_hash(query.text) for query in queries}
+    relevant_to: dict[bytes, set[str]] = {}
+    for name, text in query_hashes.items():
+        relevant_to.setdefault(text, set()).update(d for d, grade in qrels[name].items() if grade > 0)
     positives: dict[str, tuple[str, ...]] = {}
-    never: dict[str, frozenset[str]] = {}
+    known_positives: dict[str, frozenset[str]] = {}
     for query in queries:
         grades = qrels[query.id]
         relevant = tuple(d for d, grade in grades.items() if grade >= threshold and d in documents)
         if not relevant:
             counts["queries_without_positive"] += 1
             continue
-        good = wanted_by[asked[query.id]]
-        same = {copy for document in good & documents.keys() for copy in copies[hashes[document]]}
-        counts["copies_of_positives"] += len(same - good)
+        graded = relevant_to[query_hashes[query.id]]
+        equal = {copy for document in graded & documents.keys() for copy in copies[hashes[document]]}
+        counts["copies_of_positives"] += len(equal - graded)
         counts["partly_relevant_left_out"] += sum(0 < grade < threshold for grade in grades.values())
         positives[query.id] = relevant
-        never[query.id] = frozenset(good | same)
-    kept = tuple(query for query in queries if query.id in positives)
-    return Material(benchmark.name, kept, run, qrels, positives, never, documents, tuple(sorted(drawn)))
+        known_positives[query.id] = frozenset(graded | equal)
+    usable = tuple(query for query in queries if query.id in positives)
+    pool_ids = tuple(sorted(drawn))
+    return PreparedSource(benchmark.name, usable, run, qrels, positives, known_positives, documents, pool_ids)
 
 
 def _pool(benchmark: Benchmark, size: int, seed: int) -> dict[str, Document]:
-    """So many documents of the corpus, drawn by the hash of their ids, so that the order of the file plays no part."""
+    """`size` documents of the corpus, drawn by the hash of their ids, so that the order of the file has no effect."""
     chosen = heapq.nsmallest(size, benchmark.corpus, key=lambda document: stable_seed(seed, "pool", document.id))
     return {document.id: document for document in chosen}
 

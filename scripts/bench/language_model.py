@@ -37,8 +37,8 @@ def main() -> None:
     for number in range(options.rounds + 1):  # the first is a warm-up
         scorer = load_reranker("yes_no", f"model.dtype={options.dtype}").reranker.scorer
         model = scorer.language_model
-        prompts = [scorer.filled(request) for request in requests]
-        labels = model.filler.label_ids(prompts[0].tail, scorer.prompt.labels)
+        prompts = [scorer.encode_prompt(request) for request in requests]
+        labels = model.prompt_encoder.label_ids(prompts[:1], scorer.prompt.labels)[0]
         model.network  # noqa: B018 (loaded before the clock starts)
         began = perf_counter()
         mine = scorer.answer(requests)

@@ -18,9 +18,8 @@ from rerankbench.config.build import build
 from rerankbench.config.compose import compose
 from rerankbench.store import Store
 from rerankbench.training.groups import Group
-from rerankbench.training.sources import Source
-from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
+from rerankbench.training.sources import Source, TrainingData
+from rerankbench.training.stages.stage import TrainingContext
 
 
 def main() -> None:
@@ -54,31 +53,30 @@ def main() -> None:
 def train_ours(parts: dict[str, Any], source: Source, store: Store, folder: Path) -> tuple[float, list[Group]]:
     """Pairs a second of a stage, and the groups it trained on, in order."""
     import rerankbench.training.trainer as trainer
-    from rerankbench.training.module import Learner
+    from rerankbench.training.module import TrainingModule
 
-    stage = build(parts["recipe"], "recipe").stages[0]
+    ((name, stage),) = build(parts["recipe"], "recipe").stages.items()
     scorer = build(parts["reranker"], "reranker").scorer
     seen: list[Group] = []
     marks: list[float] = []
-    plain = Learner.forward
+    plain = TrainingModule.forward
 
-    def forward(self: Learner, groups: list[Group]) -> Any:
+    def forward(self: TrainingModule, groups: list[Group]) -> Any:
         marks.append(time.perf_counter())
         seen.extend(groups)
         return plain(self, groups)
 
-    training = Training(
-        trainee=CrossEncoderTrainee(scorer), sources=[source], dev=[], held_out=[], store=store, folder=folder, seed=0,
-        device=scorer.model.torch_device, bf16=False, record=lambda entry: marks.append(time.perf_counter()),
-        forget=lambda number, step: None,
+    context = TrainingContext(
+        scorer=scorer.for_training(), data=TrainingData(sources=[source]), names=[name], store=store, folder=folder,
+        seed=0, device=scorer.model.torch_device, bf16=False, record=lambda line: marks.append(time.perf_counter()),
     )  # fmt: skip
-    Learner.forward = forward  # type: ignore[method-assign]
+    TrainingModule.forward = forward  # type: ignore[method-assign]
     save = trainer.GroupTrainer._save_checkpoint
     trainer.GroupTrainer._save_checkpoint = lambda self, *_: None  # type: ignore[method-assign]
     try:
-        stage.run(training, 0)
+        stage.run(context, name)
     finally:
-        Learner.forward, trainer.GroupTrainer._save_checkpoint = plain, save  # type: ignore[method-assign]
+        TrainingModule.forward, trainer.GroupTrainer._save_checkpoint = plain, save  # type: ignore[method-assign]
     return sum(len(group.documents) for group in seen) / (marks[-1] - marks[0]), seen
 
 
@@ -99,7 +97,9 @@ def train_theirs(parts: dict[str, Any], groups: list[Group], options: argparse.N
         def on_step_end(self, *_: Any, **__: Any) -> None:
             marks.append(time.perf_counter())
 
-    model = CrossEncoder(build(parts["model"], "model").location, num_labels=1, max_length=options.length)
+    model = CrossEncoder(
+        build(parts["reranker"], "reranker").scorer.model.location, num_labels=1, max_length=options.length
+    )
     rows = [(g.query.text, d.text, float(y > 0)) for g in groups for d, y in zip(g.documents, g.labels, strict=True)]
     columns = dict(zip(("query", "document", "label"), map(list, zip(*rows, strict=True)), strict=True))
     arguments = CrossEncoderTrainingArguments(

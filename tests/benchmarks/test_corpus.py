@@ -53,7 +53,7 @@ def test_json_corpus_comes_back(
         content = b"\xef\xbb\xbf" + b"\r\n".join(rows)
         path.write_bytes(gzip.compress(content) if packed else content)
         corpus = FileCorpus(path)
-        corpus.check()
+        corpus.check("benchmark.fields")
         assert list(corpus) == expected
         wanted = [document for index, document in enumerate(expected) if index in chosen]
         found = corpus.fetch([document.id for document in wanted] + ["\ud800", "not there"])
@@ -116,12 +116,12 @@ def test_fingerprint_follows_content_and_fields_but_not_the_place(tmp_path: Path
 def test_a_misspelt_field_is_named_and_a_lacking_title_is_not(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "1", "abstract": "2"}\n')
-    FileCorpus(path, ("title", "text")).check()
+    FileCorpus(path, ("title", "text")).check("benchmark.fields")
     assert next(iter(FileCorpus(path, ("abstract", "text")))).text == "2 1"
     with pytest.raises(ConfigError, match=r"benchmark\.fields.*did you mean 'abstract'"):
-        FileCorpus(path, ("abstrct",)).check()
+        FileCorpus(path, ("abstrct",)).check("benchmark.fields")
     with pytest.raises(ConfigError, match=r"benchmark\.fields"):
-        FileCorpus(path, ("title",)).check()
+        FileCorpus(path, ("title",)).check("benchmark.fields")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_bad_corpora_are_refused(tmp_path: Path, content: str, words: str) -> No
     path.write_text(content)
     corpus = FileCorpus(path)
     with pytest.raises(DataError) as caught:
-        corpus.check()
+        corpus.check("benchmark.fields")
         list(corpus)
     assert words in str(caught.value)
 

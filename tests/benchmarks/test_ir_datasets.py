@@ -11,12 +11,14 @@ import pytest
 from rerankbench.benchmarks.ir_datasets import IrDatasets
 from rerankbench.errors import ConfigError, DataError
 from rerankbench.types import Document, Query
+from tests.configured import configured
 
 
 class Page(NamedTuple):
     doc_id: str
     title: str
     body: str
+    year: str
 
     def default_text(self) -> str:
         return f"{self.title} / {self.body}"
@@ -30,7 +32,7 @@ def registered(tmp_path: Path) -> Iterator[str]:
     from ir_datasets.util import LocalDownload
 
     (tmp_path / "docs.tsv").write_text("d1\tcats purr\nd2\tdogs bark\nd3\tfish\n")
-    (tmp_path / "pages.tsv").write_text("d1\tcats\tpurr\nd2\tdogs\tbark\n")
+    (tmp_path / "pages.tsv").write_text("d1\tcats\tpurr\t1999\nd2\tdogs\tbark\t2001\n")
     (tmp_path / "queries.tsv").write_text("1\twho purrs\n2\twho barks\n")
     (tmp_path / "qrels").write_text("1 0 d1 2\n1 0 d2 0\n2 0 d2 1\n")
     (tmp_path / "run").write_text("1 Q0 d2 1 0.5 x\n1 Q0 d1 2 0.9 x\n")
@@ -71,26 +73,28 @@ def test_an_index_is_shared_among_the_splits_of_one_corpus(registered: str) -> N
 
 
 def test_scoreddocs_are_candidates_where_asked_for(registered: str) -> None:
-    benchmark = IrDatasets(id=registered, use_scoreddocs=True).load()
+    benchmark = configured("benchmark", IrDatasets, id=registered, use_scoreddocs=True).load()
     assert benchmark.candidates == {"1": [("d1", 0.9), ("d2", 0.5)], "2": []}
     with pytest.raises(ConfigError, match=r"benchmark\.id: .*no scoreddocs"):
-        IrDatasets(id="toy-pets/dev", use_scoreddocs=True).load()
+        configured("benchmark", IrDatasets, id="toy-pets/dev", use_scoreddocs=True).load()
 
 
 def test_fields_or_the_text_that_ir_datasets_takes(registered: str) -> None:
-    assert next(iter(IrDatasets(id="toy-pages").load().corpus)).text == "cats / purr"
-    assert next(iter(IrDatasets(id="toy-pages", fields=["body", "title"]).load().corpus)).text == "purr cats"
+    own = next(iter(IrDatasets(id="toy-pages").load().corpus))
+    assert (own.text, own.metadata) == ("cats / purr", {"year": "1999"})
+    chosen = next(iter(IrDatasets(id="toy-pages", fields=["body", "year"]).load().corpus))
+    assert (chosen.text, chosen.metadata) == ("purr 1999", {})
     with pytest.raises(ConfigError, match=r"benchmark\.fields: .*'bdy'; did you mean 'body'"):
-        IrDatasets(id="toy-pages", fields=["bdy"]).load()
+        configured("benchmark", IrDatasets, id="toy-pages", fields=["bdy"]).load()
 
 
 def test_wrong_ids_and_splits(registered: str) -> None:
     with pytest.raises(ConfigError, match=r"benchmark\.id: .*did you mean 'toy-pets"):
-        IrDatasets(id="toy-pest/test").load()
+        configured("benchmark", IrDatasets, id="toy-pest/test").load()
     with pytest.raises(ConfigError, match=r"has no qrels; below it: toy-pets/test, toy-pets/dev"):
-        IrDatasets(id="toy-pets").load()
-    assert len(IrDatasets(id="toy-pets/dev", split="dev").load().queries) == 2
+        configured("benchmark", IrDatasets, id="toy-pets").load()
+    assert len(configured("benchmark", IrDatasets, id="toy-pets/dev", split="dev").load().queries) == 2
     with pytest.raises(ConfigError, match=r"benchmark\.split: does not apply"):
-        IrDatasets(id=registered, split="dev").load()
+        configured("benchmark", IrDatasets, id=registered, split="dev").load()
     with pytest.raises(DataError, match="toy-gone: ir_datasets could not provide it"):
-        IrDatasets(id="toy-gone").load()
+        configured("benchmark", IrDatasets, id="toy-gone").load()

@@ -6,13 +6,22 @@ import gzip
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from rerankbench.benchmarks.local import Local
 from rerankbench.errors import ConfigError, DataError, UserError
+from rerankbench.rerankers.engine import Engine
+from rerankbench.rerankers.requests import Pointwise
+from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
+from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.types import Document, Query
+from rerankbench.usage import Usage
+from tests.configured import configured
 
 DATA = Path(os.environ.get("RERANKBENCH_DATA") or Path(__file__).parents[3] / "shared" / "data")
 COLLECTIONS = sorted(path.name for path in DATA.iterdir() if (path / "qrels").is_dir()) if DATA.is_dir() else []
@@ -56,6 +65,43 @@ def test_a_folder_in_beir_layout(folder: Path) -> None:
     json.dumps(benchmark.description)
     assert [query.id for query in Local(path=str(folder), split="train").load().queries] == ["3"]
     assert next(iter(Local(path=str(folder), fields=["text"]).load().corpus)).text == "They purr."
+
+
+def test_other_fields_are_metadata_and_leave_the_fingerprint_as_it_is(folder: Path) -> None:
+    before = Local(path=str(folder)).load()
+    rows = [
+        {"_id": i, "title": t, "text": x, "date": f"2025-01-0{i[1]}", "metadata": {"source": "zoo"}}
+        for i, t, x in DOCUMENTS
+    ]
+    (folder / "rich.jsonl").write_text(jsonl(rows))
+    query = {"_id": "1", "text": "who purrs", "instruction": "no lions", "asked": 3, "metadata": {"no": "1"}}
+    (folder / "rich_queries.jsonl").write_text(jsonl([query]))
+    rich = Local(path=str(folder), corpus_file="rich.jsonl", queries_file="rich_queries.jsonl").load()
+    assert list(rich.corpus) == list(before.corpus), "metadata is no part of the content"
+    found = rich.corpus.fetch(["d2"])["d2"]
+    assert (found.text, found.metadata) == ("Dogs They bark.", {"date": "2025-01-02", "source": "zoo"})
+    assert (rich.queries[0].instruction, rich.queries[0].metadata) == ("no lions", {"asked": 3, "no": "1"})
+    dated = Local(path=str(folder), corpus_file="rich.jsonl", fields=["date", "text"]).load()
+    assert next(iter(dated.corpus)).text == "2025-01-01 They purr."
+    assert next(iter(dated.corpus)).metadata == {"source": "zoo"}, "a field that is in the text is not kept twice"
+
+
+def test_metadata_reach_the_scorer(folder: Path) -> None:
+    (folder / "rich.jsonl").write_text(jsonl([{"_id": i, "text": x, "year": int(i[1])} for i, _, x in DOCUMENTS]))
+
+    class Newest(Scorer):
+        answers: ClassVar[Any] = Pointwise
+        reads: ClassVar[frozenset[str]] = frozenset({"metadata.year"})
+        usage = Usage()
+
+        def answer(self, requests: Sequence[Pointwise]) -> list[float]:
+            return [float(request.candidate.document.metadata["year"]) for request in requests]
+
+    benchmark = Local(path=str(folder), corpus_file="rich.jsonl").load()
+    run = {query.id: [(i, 0.0) for i, _, _ in DOCUMENTS] for query in benchmark.queries}
+    documents = benchmark.corpus.fetch([i for i, _, _ in DOCUMENTS])
+    reranker = Reranker(strategy=ScoreAll(), scorer=Newest())
+    assert Engine().rerank(reranker, benchmark.queries, run, documents)["1"] == [("d3", 3.0), ("d2", 2.0), ("d1", 1.0)]
 
 
 def test_gzipped_files_and_trec_judgments_give_the_same(folder: Path) -> None:
@@ -134,25 +180,25 @@ def test_lists_of_rankify_bring_their_judgments(tmp_path: Path) -> None:
 
 def test_a_wrong_split_is_answered_with_the_splits_there_are(folder: Path) -> None:
     with pytest.raises(ConfigError) as near:
-        Local(path=str(folder), split="tset").load()
+        configured("benchmark", Local, path=str(folder), split="tset").load()
     assert near.value.key == "benchmark.split"
     assert "did you mean 'test'?" in str(near.value) and "test, train" in str(near.value)
     with pytest.raises(ConfigError, match=r"choose from: test, train$"):
-        Local(path=str(folder), split="validation").load()
+        configured("benchmark", Local, path=str(folder), split="validation").load()
 
 
 def test_what_is_missing_is_named_with_its_nearest_neighbour(folder: Path) -> None:
     with pytest.raises(DataError, match=r"did you mean 'pets-v1\.1'\?"):
-        Local(path=str(folder.parent / "pets-v1.2")).load()
+        configured("benchmark", Local, path=str(folder.parent / "pets-v1.2")).load()
     with pytest.raises(DataError, match=r"in .*: did you mean 'pets-v1\.1'\?"):
-        Local(path=str(folder.parent / "pets-v1.2" / "deeper" / "still")).load()
+        configured("benchmark", Local, path=str(folder.parent / "pets-v1.2" / "deeper" / "still")).load()
     with pytest.raises(DataError, match=r"did you mean 'corpus\.jsonl'\?"):
-        Local(path=str(folder), corpus_file="corpus.json").load()
+        configured("benchmark", Local, path=str(folder), corpus_file="corpus.json").load()
     with pytest.raises(DataError, match="is a folder"):
-        Local(path=str(folder), corpus_file="qrels").load()
+        configured("benchmark", Local, path=str(folder), corpus_file="qrels").load()
     (folder / "queries.jsonl").rename(folder / "topics.jsonl")
     with pytest.raises(DataError, match=r"queries\.jsonl: no such file.*benchmark\.queries_file"):
-        Local(path=str(folder)).load()
+        configured("benchmark", Local, path=str(folder)).load()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +221,7 @@ def test_mistakes_get_one_line(
     rank_llm(folder)
     monkeypatch.chdir(folder)
     with pytest.raises(UserError) as caught:
-        Local(**options).load()
+        configured("benchmark", Local, **options).load()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -183,9 +229,9 @@ def test_mistakes_get_one_line(
 def test_a_corpus_that_is_not_english_is_pointed_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "corpus.jsonl").write_text(jsonl([{"_id": "d1", "title": "BBC", "text": "猫はのどを鳴らす動物です"}]))
     with caplog.at_level(logging.WARNING, "rerankbench"):
-        Local(path=str(folder), language="ja").load()
+        configured("benchmark", Local, path=str(folder), language="ja").load()
         assert not caplog.records
-        Local(path=str(folder)).load()
+        configured("benchmark", Local, path=str(folder)).load()
     assert [record.name for record in caplog.records] == ["rerankbench"]
     assert "benchmark.language" in caplog.text
 

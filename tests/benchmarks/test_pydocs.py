@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rerankbench.benchmarks.benchmark import Benchmark
 from rerankbench.benchmarks.pydocs import PyDocs, split_of, standard_library, summary_and_rest
 from rerankbench.errors import ConfigError
+from tests.configured import configured
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,9 @@ def test_two_processes_agree_and_leave_no_trace() -> None:
 
 def test_wrong_split_and_field() -> None:
     with pytest.raises(ConfigError, match=r"benchmark\.split: .*did you mean 'test'"):
-        PyDocs(split="tset").load()
+        configured("benchmark", PyDocs, split="tset").load()
     with pytest.raises(ConfigError, match=r"benchmark\.fields: .*did you mean 'title'"):
-        PyDocs(fields=("tilte", "text")).load()
+        configured("benchmark", PyDocs, fields=["tilte", "text"]).load()
 
 
 @given(st.text())

@@ -13,11 +13,12 @@ from tests.conftest import rerankbench
 BOOM = """\
 from dataclasses import dataclass, field
 from typing import ClassVar
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.usage import Usage
 
 @dataclass(kw_only=True)
-class Boom:
+class Boom(Scorer):
     answers: ClassVar[type] = Pointwise
     usage: Usage = field(init=False, default_factory=Usage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankbench.tracking.records import RunRecord
 from tests.conftest import QUERIES, TEXTS, rerankbench
 
 FILES = {"config.yaml", "run.trec", "metrics.json", "per_query.csv", "cost.json", "environment.json", "log.txt"}
@@ -76,12 +78,85 @@ def test_a_finished_run_is_not_run_again_and_another_is_refused(tiny: Path) -> N
     assert run.stat().st_mtime_ns > before
 
 
+HEAVY = {"torch", "transformers", "mlflow", "numpy", "ranx", "numba", "bm25s"}
+
+
+def _loaded(words: list[str], cwd: Path) -> set[str]:
+    """The packages and rerankbench's modules in memory after the command."""
+    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()} | set(done.stdout.split())
+
+
+@pytest.mark.parametrize("tracking", ["none", "mlflow"])
+def test_a_finished_run_answers_before_anything_is_loaded(tiny: Path, tracking: str) -> None:
+    words = ["eval", "benchmark=local", f"benchmark.path={tiny}", f"tracking={tracking}", "reranker=identity",
+             "run_dir=out"]  # fmt: skip
+    assert rerankbench(*words, cwd=tiny.parent).returncode == 0
+    shutil.rmtree(tiny)
+    assert not HEAVY & _loaded(words, tiny.parent)
+
+
+def test_a_mistake_in_the_benchmark_leaves_no_folder(tiny: Path) -> None:
+    done = _eval(tiny, "reranker=identity", f"benchmark.path={tiny}x")
+    assert done.returncode == 2
+    assert not (tiny.parent / "out").exists()
+    assert _eval(tiny, "reranker=identity", f"benchmark.path={tiny}").returncode == 0
+
+
+def test_analyses_and_perturbations_are_recorded(tiny: Path) -> None:
+    words = ("reranker=oracle", "analysis=win_loss", "analysis.win_loss.queries=2", "perturbation=[query_typos]",
+             "perturbation.query_typos.rate=0.5")  # fmt: skip
+    shown = _eval(tiny, *words, "dry_run=true").stdout
+    assert "QueryTypos" in shown and "WinLoss" in shown
+    done = _eval(tiny, *words)
+    assert done.returncode == 0, done.stderr
+    assert "tiny+query_typos test: 3 queries" in done.stdout and "win_loss: wins" in done.stdout
+    record = RunRecord.read(tiny.parent / "out")
+    figures = record.analyses["win_loss"].figures
+    assert sum(figures.values()) == 3 and len(record.analyses["win_loss"].rows) == 2  # type: ignore[arg-type]
+    assert record.config["perturbation"]["query_typos"]["rate"] == 0.5
+    assert record.environment.benchmark["name"] == "tiny+query_typos"
+    assert record.environment.benchmark["description"]["perturbations"] == ["query_typos"]
+    assert _eval(tiny, "reranker=oracle", run_dir="plain").returncode == 0
+    plain = RunRecord.read(tiny.parent / "plain")
+    assert plain.environment.benchmark["fingerprint"] != record.environment.benchmark["fingerprint"]
+    assert len(list((tiny.parent / "runs" / ".store" / "runs").glob("*.json"))) == 2
+    wrong = _eval(tiny, *words, "perturbation.query_typos.rate=2", run_dir="x")
+    assert wrong.returncode == 2 and "perturbation.query_typos.rate: must be at most 1" in wrong.stderr
+
+
+def test_measures_of_ones_own_are_one_python_file_and_one_yaml(tiny: Path) -> None:
+    mine = tiny.parent / "mine"
+    (mine / "measures").mkdir(parents=True)
+    (mine / "top_grade.py").write_text(
+        "from dataclasses import dataclass\n\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class TopGrade:\n"
+        "    scale: float = 1.0\n\n"
+        "    def __call__(self, ranking, grades, threshold):\n"
+        "        return self.scale * grades.get(ranking[0], 0) if ranking else 0.0\n"
+    )
+    (mine / "measures" / "graded.yaml").write_text(
+        "# The grade of the first document, for a test\n"
+        "names: [ndcg@10, top_grade]\n"
+        "own:\n  top_grade:\n    _target_: top_grade.TopGrade\n"
+    )
+    words = ("--config-dir", str(mine), "measures=graded", "reranker=oracle", "measures.own.top_grade.scale=2")
+    done = _eval(tiny, *words)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tiny.parent / "out")
+    assert record.metrics.measures["top_grade"].after == pytest.approx(2 * (2 + 1 + 1) / 3)
+    assert {values.measure for values in record.per_query} == {"ndcg@10", "top_grade"}
+    wrong = _eval(tiny, *words, "measures.names=[top_garde]", run_dir="x")
+    assert wrong.returncode == 2 and "did you mean 'top_grade'?" in wrong.stderr
+    wrong = _eval(tiny, *words, "measures.own.top_grade.scael=1", run_dir="x")
+    assert wrong.returncode == 2 and "did you mean 'measures.own.top_grade.scale'?" in wrong.stderr
+
+
 def test_no_tracking_imports_no_mlflow_and_identity_no_torch(tiny: Path) -> None:
     words = ["eval", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "reranker=identity"]
-    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.parent, capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert not {"mlflow", "torch", "transformers"} & loaded
+    assert not {"mlflow", "torch", "transformers"} & _loaded(words, tiny.parent)
 
 
 def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: Path) -> None:
@@ -90,9 +165,11 @@ def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: 
     (mine / "shortest.py").write_text(
         "from dataclasses import dataclass, field\n"
         "from typing import ClassVar\n"
-        "from rerankbench.rerankers.requests import Pointwise, Usage\n\n"
+        "from rerankbench.rerankers.requests import Pointwise\n"
+        "from rerankbench.rerankers.scorer import Scorer\n"
+        "from rerankbench.usage import Usage\n\n"
         "@dataclass(kw_only=True)\n"
-        "class Shortest:\n"
+        "class Shortest(Scorer):\n"
         "    answers: ClassVar[type] = Pointwise\n"
         "    weight: float = 1.0\n"
         "    usage: Usage = field(init=False, default_factory=Usage)\n\n"
@@ -121,12 +198,11 @@ def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: 
 
 
 def test_a_folder_in_use_is_refused(tiny: Path) -> None:
-    import fcntl
+    from filelock import FileLock
 
     folder = tiny.parent / "out"
     folder.mkdir()
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):
         done = _eval(tiny, "reranker=oracle")
     assert done.returncode == 2
     assert "run_dir: " in done.stderr

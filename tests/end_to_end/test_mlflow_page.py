@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rerankbench.evaluation.measures import Measures
 from rerankbench.evaluation.summary import summarize
 from rerankbench.tracking.mlflow import MLflow, ui_command
 from rerankbench.tracking.run_folder import RunFolder
@@ -37,14 +38,14 @@ RERANKED = {"q1": [("a", 2.0), ("b", 1.0)], "q2": [("y", 1.0), ("c", 0.5)]}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    metrics, rows = summarize(["ndcg@10"], QRELS, FIRST, RERANKED, 1, 0, {})
+    metrics, rows = summarize(Measures(names=["ndcg@10"]), QRELS, FIRST, RERANKED, 1, 0, {})
     path = tmp_path / "runs" / "03-04-05-toy-run"
-    with RunFolder(path, {"seed": 11, "reranker": {"depth": 37}}) as held:
+    with RunFolder(path, {"seed": 11, "reranker": {"depth": 37}}) as held, held.recording():
         held.write_run(RERANKED, tag="toy")
         held.write_per_query(rows)
         held.write_json("environment.json", {"benchmark": {"name": "toy-set", "fingerprint": "0" * 32}})
         held.write_json("cost.json", {"seconds": {"total": 1.0}})
-        held.write_json("metrics.json", metrics)
+        held.write(metrics)
     return path
 
 

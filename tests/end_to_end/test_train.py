@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rerankbench.cli import main
+from rerankbench.tracking.records import RunRecord
 from tests.models.toy_language_model import save_llama
 from tests.models.toy_model import save
 from tests.training.toy_collection import save_collection
@@ -111,6 +112,32 @@ def test_the_record_is_complete_and_eval_repeats_the_run(kind: str) -> None:
     assert (Path(f"{run}-again") / "run.trec").read_bytes() == (folder / "run.trec").read_bytes()
 
 
+def test_a_finished_run_answers_before_anything_is_loaded() -> None:
+    words = _words("quick", *KINDS["bi_encoder"], *FEW)
+    assert main(words) == 0
+    shutil.copytree("toy", "aside")
+    code = f"import sys; from rerankbench.cli import main; assert main({words!r}) == 0; print(*sys.modules)"
+    shutil.rmtree("toy")
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        Path("aside").rename("toy")
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not {"torch", "transformers", "mlflow", "numpy", "ranx", "bm25s"} & loaded
+
+
+def test_a_training_is_read_as_records_and_analysed() -> None:
+    words = ["recipe=bi_encoder", "model.path=bert", *FEW, "analysis=win_loss"]
+    assert main(_words("analysed", *words)) == 0
+    record = RunRecord.read(Path("analysed"))
+    training = record.metrics.training
+    assert training is not None and training.last.steps == 4 and len(training.stages) == 1
+    assert record.metrics.untrained is not None
+    assert record.metrics.untrained["ndcg@10"].after == record.metrics.measures["ndcg@10"].after
+    assert sum(record.analyses["win_loss"].figures.values()) == 8  # type: ignore[arg-type]
+    assert {entry.stage for entry in record.history} == {0}
+
+
 def test_a_finished_run_stays_and_a_forced_one_repeats_it() -> None:
     words = [*KINDS["bi_encoder"], *FEW]
     assert main(_words("one", *words)) == 0
@@ -183,27 +210,28 @@ def test_a_weighted_loss_is_trained_on(weighting: str, monkeypatch: pytest.Monke
 def _trained(monkeypatch: pytest.MonkeyPatch, run: str, *words: str) -> dict[tuple[str, str], float]:
     """Train a cross-encoder; what the network in memory says of each query's test candidates before it is saved."""
     import rerankbench.train as flow
+    from rerankbench.training import run as stages
     from rerankbench.training.losses.contrastive import LocalizedContrastive
-    from rerankbench.training.module import Learner
+    from rerankbench.training.module import TrainingModule
     from rerankbench.training.sources import candidate_groups
 
     found: dict[tuple[str, str], float] = {}
-    kept: dict[str, Any] = {}
-    whole, retrieve = flow._save, flow.retrieve
+    seen: dict[str, Any] = {}
+    write, retrieve = stages._write_checkpoint, flow.retrieve
 
     def note(benchmark: Any, *rest: Any) -> Any:
-        kept["benchmark"], kept["first_stage"] = benchmark, (answer := retrieve(benchmark, *rest))[0]
+        seen["benchmark"], seen["first_stage"] = benchmark, (answer := retrieve(benchmark, *rest))[0]
         return answer
 
-    def keep(training: Any, folder: Path) -> None:
-        groups = candidate_groups(kept["benchmark"], kept["first_stage"], 60)
-        learner = Learner(training.trainee, LocalizedContrastive(), None, False, 1024, False)
-        for group, scores in zip(groups, learner.score(groups), strict=True):
+    def score(context: Any) -> None:
+        groups = candidate_groups(seen["benchmark"], seen["first_stage"], 60)
+        module = TrainingModule(context.scorer, LocalizedContrastive(), None, False, 1024, False)
+        for group, scores in zip(groups, module.score(groups), strict=True):
             found.update({(group.query.id, d.id): s for d, s in zip(group.documents, scores, strict=True)})
-        whole(training, folder)
+        write(context)
 
     monkeypatch.setattr(flow, "retrieve", note)
-    monkeypatch.setattr(flow, "_save", keep)
+    monkeypatch.setattr(stages, "_write_checkpoint", score)
     monkeypatch.setattr(flow, "draw", lambda history, path: None)
     rate = "recipe.loop.learning_rate=1e-2"
     assert main(_words(run, *KINDS["cross_encoder"], *FEW, rate, "reranker.depth=60", *words)) == 0
@@ -217,14 +245,14 @@ class Killed(BaseException):
     """As if the process had ended here."""
 
 
-def _stop(monkeypatch: pytest.MonkeyPatch, run: str, words: list[str], when: Callable[[int, int], bool]) -> None:
+def _stop(monkeypatch: pytest.MonkeyPatch, run: str, words: list[str], when: Callable[[str, int], bool]) -> None:
     """Run until a dev measure is due at (stage, step), as `when` has it."""
     from rerankbench.training.trainer import GroupTrainer
 
     measure = GroupTrainer.measure_dev
 
     def measured(self: Any) -> bool:
-        if when(int(Path(self.args.output_dir).name), self.state.global_step):
+        if when(Path(self.args.output_dir).name, self.state.global_step):
             raise Killed
         return measure(self)
 
@@ -243,7 +271,7 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
     assert main(_words("undisturbed", *words)) == 0
     steps = _told("undisturbed")["training"]["steps"]
     _stop(monkeypatch, "stopped", words, lambda stage, step: step > steps // 2)
-    checkpoints = Path("stopped") / "stages" / "0"
+    checkpoints = Path("stopped") / "stages" / "supervised"
     newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     half = checkpoints / f"checkpoint-{steps - 1}"
     shutil.copytree(newest, half)
@@ -251,8 +279,8 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
     assert main(_words("stopped", *words)) == 0
     _same("stopped", "undisturbed")
     log = (Path("stopped") / "log.txt").read_text()
-    assert f"going on from step {newest.name.rpartition('-')[2]} of {steps}" in log
-    assert f"{half.name} is not whole" in log
+    assert f"resuming from step {newest.name.rpartition('-')[2]} of {steps}" in log
+    assert f"{half.name} is not complete" in log
     histories = [(Path(run) / "history.jsonl").read_text().splitlines() for run in ("stopped", "undisturbed")]
     places = [[(line["step"], "loss" in line) for line in map(json.loads, lines)] for lines in histories]
     assert places[0] == places[1]
@@ -261,12 +289,11 @@ def test_a_stopped_training_goes_on_and_nobody_can_tell(monkeypatch: pytest.Monk
 def test_a_stopped_second_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages, one after another: the first is not trained again, and its history and the second's stay."""
     monkeypatch.setattr("rerankbench.train.draw", lambda history, path: None)
-    stage = "{_target_: rerankbench.training.stages.supervised.Supervised, groups: ${recipe.groups}, "
-    stage += "loss: ${recipe.loss}, loop: ${recipe.loop}}"
-    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", f"recipe.stages=[{stage}, {stage}]"]
+    again = "recipe.stages={again: {_target_: rerankbench.training.stages.supervised.Supervised}}"
+    words = [*KINDS["cross_encoder"], *LONGER, "recipe.loop.epochs=1", again]
     assert main(_words("two-stages", *words)) == 0
     steps = _told("two-stages")["training"]["steps"]
-    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == 1 and step > steps // 2)
+    _stop(monkeypatch, "second-stage", words, lambda stage, step: stage == "again" and step > steps // 2)
     assert main(_words("second-stage", *words)) == 0
     _same("second-stage", "two-stages")
     histories = [(Path(run) / "history.jsonl").read_text().splitlines() for run in ("second-stage", "two-stages")]
@@ -286,7 +313,7 @@ def test_a_killed_process_goes_on_and_nobody_can_tell(patience: str) -> None:
         until = time.monotonic() + 120
         after = 2 if patience == "1" else 30  # of 90 steps, 7 and a half an epoch
         while time.monotonic() < until and process.poll() is None:
-            whole_ones = (Path(cut) / "stages" / "0").glob("checkpoint-*/trainer_state.json")
+            whole_ones = (Path(cut) / "stages" / "supervised").glob("checkpoint-*/trainer_state.json")
             steps = [int(path.parent.name.rpartition("-")[2]) for path in whole_ones]
             if steps and max(steps) >= after:
                 break
@@ -295,7 +322,7 @@ def test_a_killed_process_goes_on_and_nobody_can_tell(patience: str) -> None:
     assert not (Path(cut) / "metrics.json").exists(), "killed before its end"
     again = _process(cut, *words)
     assert again.returncode == 0, again.stderr
-    assert "going on from step" in again.stderr
+    assert "resuming from step" in again.stderr
     _same(cut, whole)
 
 
@@ -363,7 +390,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None] | None, list[str], list[str]]
     "no dev split": ("no-dev", _remove("dev"), BI, ["recipe.dev_split", "dev_split=null"]),
     "nothing relevant": ("no-positives", _relabelled("train", lambda i: 0), BI, ["positive"]),
     "everything relevant": ("no-negatives", _all_relevant, CROSS, ["negative"]),
-    "in-batch cross-encoder": ("toy", None, [*CROSS, "recipe.groups.in_batch=true"], ["recipe.groups.in_batch"]),
+    "in-batch cross-encoder": ("toy", None, [*CROSS, "recipe.groups.in_batch=true"], ["groups.in_batch"]),
     "a reranker without a network": ("toy", None, [*BI, "reranker=oracle"], ["reranker"]),
     "identity": ("toy", None, [*BI, "reranker=identity"], ["reranker"]),
     "cascade": ("toy", None, [*BI, "reranker=cascade"], ["reranker"]),
@@ -414,12 +441,12 @@ def test_a_full_disk_is_told_in_one_line_and_the_training_goes_on_later(
 ) -> None:
     words = [*KINDS["bi_encoder"], *FEW]
     with monkeypatch.context() as patch:
-        import rerankbench.training.trainees.bi_encoder as trainee
+        import rerankbench.models.encoders.saving as saving
 
         def full(*anything: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr(trainee, "save_network", full)
+        patch.setattr(saving, "save_network", full)
         assert main(_words("full", *words)) == 2
     shown = capsys.readouterr().err
     assert shown.splitlines()[-1].startswith("error: ")

@@ -9,8 +9,9 @@ import pytrec_eval
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rerankbench.config.build import build
 from rerankbench.errors import ConfigError
-from rerankbench.evaluation.measures import break_ties, check_names, judged_at, per_query, strictly_decreasing
+from rerankbench.evaluation.measures import Measures, judged_at, per_query, strictly_decreasing
 
 TREC = {
     "ndcg@10": "ndcg_cut_10",
@@ -36,6 +37,11 @@ judgments = st.dictionaries(documents, st.integers(-2, 4), min_size=1, max_size=
 queries = st.sampled_from(["q1", "q2", "q3", "10"])
 
 
+def _in_trec_order(ranking):
+    """By score as float32, descending; equal scores by document id, descending."""
+    return sorted(ranking, key=lambda pair: (float(np.float32(pair[1])), pair[0]), reverse=True)
+
+
 def trec_eval(run, qrels, threshold):
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, set(TREC.values()), relevance_level=threshold)
     return evaluator.evaluate({query: dict(ranking) for query, ranking in run.items()})
@@ -51,7 +57,7 @@ def trec_eval(run, qrels, threshold):
 @example(run={}, qrels={"q1": {"d1": 0}, "q2": {"d1": 1}}, threshold=1)
 @example(run={"q1": [("d1", 1.0), ("d2", 1.0)]}, qrels={"q1": {"d1": 1, "d2": 0}}, threshold=1)
 def test_agrees_with_trec_eval(run, qrels, threshold):
-    run = {query: break_ties(ranking) for query, ranking in run.items()}
+    run = {query: _in_trec_order(ranking) for query, ranking in run.items()}
     nonnegative = {query: {d: max(0, grade) for d, grade in grades.items()} for query, grades in qrels.items()}
     expected = trec_eval(run, nonnegative, threshold)
     found = per_query(list(TREC), run, qrels, threshold)
@@ -113,16 +119,16 @@ def test_threshold_binds_binary_measures_and_leaves_ndcg_its_grades():
 )
 def test_a_wrong_name_is_answered_with_the_way_out(name, hint):
     with pytest.raises(ConfigError, match=hint) as caught:
-        check_names([name])
+        build({"_target_": Measures, "names": [name]}, "measures")
     assert caught.value.key == "measures.names"
     assert "\n" not in str(caught.value)
 
 
 def test_no_name_or_the_same_twice_is_refused():
     with pytest.raises(ConfigError):
-        check_names([])
+        Measures(names=[])
     with pytest.raises(ConfigError, match="twice"):
-        check_names(["map", "map"])
+        Measures(names=["map", "map"])
 
 
 def test_judged_share_counts_what_is_there():
@@ -151,5 +157,25 @@ def test_written_scores_strictly_decrease_and_stay_near(values):
 def test_scores_that_are_not_finite_are_refused(bad):
     with pytest.raises(ValueError):
         strictly_decreasing([1.0, bad])
-    with pytest.raises(ValueError):
-        break_ties([("d", 1.0), ("e", math.nan)])
+
+
+def _first_grade(ranking, grades, threshold):
+    return grades.get(ranking[0], 0) / threshold if ranking else 0.0
+
+
+def test_own_measures_stand_among_the_built_in_ones():
+    measures = Measures(names=["first", "map"], own={"first": _first_grade})
+    run = {"a": [("x", 1.0), ("x", 0.5), ("y", 0.2)], "b": []}
+    values = measures.per_query(run, {"a": {"x": 2}, "b": {"x": 1}}, 2)
+    assert list(values) == ["first", "map"]
+    assert values["first"] == {"a": 1.0, "b": 0.0}
+    assert values["map"] == {"a": 1.0, "b": 0.0}
+
+
+def test_own_measures_are_suggested_and_must_give_numbers():
+    with pytest.raises(ConfigError, match="did you mean 'first'"):
+        Measures(names=["frist"], own={"first": _first_grade})
+    own = {"broken": lambda ranking, grades, threshold: math.nan}
+    measures = build({"_target_": Measures, "names": ["broken"], "own": own}, "measures")
+    with pytest.raises(ConfigError, match=r"measures\.own\.broken: gave nan for query 'q'"):
+        measures.per_query({"q": []}, {"q": {"x": 1}}, 1)

@@ -5,6 +5,8 @@ from collections import defaultdict
 
 import pytest
 
+from rerankbench.evaluation.measures import Measures
+from rerankbench.evaluation.records import Metrics
 from rerankbench.evaluation.summary import summarize
 
 QRELS = {"q1": {"a": 2, "b": 1}, "q2": {"c": 1}, "q3": {"d": 0}, "q4": {"e": 1}}
@@ -13,9 +15,10 @@ RERANKED = {"q1": [("a", 2.0), ("b", 1.0), ("x", 0.5)], "q2": [("c", 1.0), ("y",
 
 
 def test_shape_and_counts():
-    record, rows = summarize(["ndcg@10", "p@1"], QRELS, FIRST, RERANKED, 1, 0, {"odd_things": 3})
-    assert list(record) == ["schema", "queries", "measures", "judged@10", "missing"]
-    assert (record["schema"], record["queries"]) == (1, 4)
+    metrics, rows = summarize(Measures(names=["ndcg@10", "p@1"]), QRELS, FIRST, RERANKED, 1, 0, {"odd_things": 3})
+    record = metrics.to_json()
+    assert list(record) == ["queries", "measures", "judged@10", "missing"]
+    assert (Metrics.SCHEMA, record["queries"]) == (1, 4)
     keys = ["first_stage", "reranked", "difference", "ci95", "p_ttest", "p_randomization"]
     assert list(record["measures"]["ndcg@10"]) == keys
     assert record["measures"]["p@1"]["reranked"] == 0.5
@@ -24,25 +27,24 @@ def test_shape_and_counts():
         "reranked": pytest.approx(13 / 18),
     }
     assert record["missing"] == {"odd_things": 3, "queries_without_candidates": 1, "queries_without_relevant": 1}
-    json.dumps(record, allow_nan=False)
+    assert Metrics.from_json(json.loads(json.dumps(record, allow_nan=False))) == metrics
 
     assert len(rows) == 8
     by_measure = defaultdict(list)
     for row in rows:
-        assert list(row) == ["query", "measure", "first_stage", "reranked", "difference"]
-        by_measure[row["measure"]].append(row)
+        by_measure[row.measure].append(row)
     for name, found in by_measure.items():
         for key in ("first_stage", "reranked", "difference"):
-            assert sum(row[key] for row in found) / 4 == pytest.approx(record["measures"][name][key])
+            assert sum(getattr(row, key) for row in found) / 4 == pytest.approx(record["measures"][name][key])
 
 
 def test_two_runs_alike_differ_in_nothing():
-    record, _ = summarize(["ndcg@10"], QRELS, FIRST, FIRST, 1, 0, {})
-    assert record["measures"]["ndcg@10"]["difference"] == 0.0
-    assert record["measures"]["ndcg@10"]["p_randomization"] == 1.0
+    metrics, _ = summarize(Measures(names=["ndcg@10"]), QRELS, FIRST, FIRST, 1, 0, {})
+    assert metrics.measures["ndcg@10"].difference == 0.0
+    assert metrics.measures["ndcg@10"].p_randomization == 1.0
 
 
 def test_the_threshold_decides_what_is_relevant():
-    record, _ = summarize(["p@1"], QRELS, FIRST, RERANKED, 2, 0, {})
-    assert record["missing"]["queries_without_relevant"] == 3
-    assert record["measures"]["p@1"]["reranked"] == 0.25
+    metrics, _ = summarize(Measures(names=["p@1"]), QRELS, FIRST, RERANKED, 2, 0, {})
+    assert metrics.missing["queries_without_relevant"] == 3
+    assert metrics.measures["p@1"].after == 0.25

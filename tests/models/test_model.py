@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.models.encoders.embedder import Embedder
 from rerankbench.models.model import Model
-from rerankbench.usage import Usage
 from tests.models.toy_model import on_cpu, save
 
 
@@ -30,9 +31,9 @@ def test_a_path_is_a_folder_a_run_folder_or_a_hub_id(tmp_path: Path) -> None:
     assert Model(path=str(tmp_path)).location == str(tmp_path)
     assert Model(path=str(tmp_path / "run")).location == str(tmp_path / "run" / "checkpoint")
     assert Model(path="owner/name").location == "owner/name"
-    for absent in (str(tmp_path / "absent"), "./absent", "~/absent-folder", "a/b/c"):
-        with pytest.raises(ConfigError, match=r"^model\.path: no such folder"):
-            Model(path=absent).location  # noqa: B018
+    for missing in (str(tmp_path / "missing"), "./missing", "~/missing-folder", "a/b/c"):
+        with pytest.raises(ConfigError, match=r"^path: no such folder"):
+            Model(path=missing).location  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_path_is_a_folder_a_run_folder_or_a_hub_id(tmp_path: Path) -> None:
 )
 def test_impossible_options_are_refused(options: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model\.{key}: "):
-        Model(**options)
+        build(check({"_target_": Model, **options}, "model"), "model")
 
 
 def test_the_fingerprint_is_of_weights_format_and_length_not_of_the_place(saved: Path, copy: Path) -> None:
@@ -74,7 +75,7 @@ def test_device_and_format_are_what_was_asked_for(saved: Path) -> None:
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match=r"^model\.device: [^\n]+$"):
+    with pytest.raises(ConfigError, match=r"^device: [^\n]+$"):
         Model(path="x", device=device).torch_device  # noqa: B018
 
 
@@ -92,7 +93,7 @@ def test_a_damaged_checkpoint_is_a_mistake_in_one_line(file: str, content: bytes
     (copy / file).unlink()
     if content is not None:
         (copy / file).write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"^model\.path: cannot load '{copy}': [^\n]+$"):
+    with pytest.raises(ConfigError, match=rf"^path: cannot load '{copy}': [^\n]+$"):
         Embedder(on_cpu(str(copy))).embed(["cat"])
 
 
@@ -107,7 +108,7 @@ def test_pickled_weights_are_not_loaded(copy: Path) -> None:
 
 
 def test_a_length_beyond_the_learned_positions_is_refused(saved: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^model\.max_length: .* at most 32 tokens"):
+    with pytest.raises(ConfigError, match=r"^max_length: .* at most 32 tokens"):
         Embedder(on_cpu(str(saved), max_length=64)).embed(["cat"])
 
 
@@ -119,8 +120,3 @@ def test_the_fingerprint_is_of_pickled_weights_and_code_too(saved: Path, copy: P
         (copy / name).write_bytes(b"2")
         assert len({first, second, on_cpu(str(copy)).fingerprint}) == 3
         (copy / name).unlink()
-
-
-def test_an_encoder_is_no_language_model(saved: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^model: is an encoder"):
-        on_cpu(str(saved)).language_model(Usage())

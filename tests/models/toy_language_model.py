@@ -40,6 +40,10 @@ LIST = Prompt(
 )
 QUESTION = Prompt(messages=[{"content": "Passage: {{ document }}"}], plain_start="\nQuestion:")
 
+MONOT5 = Prompt(
+    messages=[{"content": "Query: {{ query }} Document: {{ document }} Relevant:"}], raw=True, labels=["true", "false"]
+)
+
 
 def _corpus() -> list[str]:
     draw = random.Random(0)

@@ -21,7 +21,8 @@ class ToyServer:
     """Serves on 127.0.0.1 from entering to leaving.
 
     trouble: what happens to the next requests, one after the other: a status, (status, headers, text), "close", "cut",
-    "malformed", "html", or None for a good answer. delay: seconds that every answer takes. key: what is asked for.
+    "malformed", "html", or None for a good answer. delay: seconds that every answer takes. key: the one it asks for.
+    connections: how many were opened to it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class ToyServer:
         self.key: str | None = None
         self.log_probabilities = True
         self.seen: list[tuple[str, dict[str, str], Any]] = []
-        self.busy = self.busiest = 0
+        self.busy = self.busiest = self.connections = 0
         self.lock = threading.Lock()
 
     def __enter__(self) -> ToyServer:
@@ -64,6 +65,13 @@ class _QuietServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     toy: ToyServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        with self.toy.lock:
+            self.toy.connections += 1
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -89,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif trouble in ("cut", "malformed", "html"):
             text = {"cut": '{"choices": [', "malformed": '{"choices": [{"mess', "html": "<html>hello</html>"}[trouble]
             self._send(200, text, claimed=1000 if trouble == "cut" else None)
+            self.close_connection = trouble == "cut"
         elif trouble is not None:
             status, headers, text = trouble if isinstance(trouble, tuple) else (trouble, {}, '{"error": "trouble"}')
             self._send(status, text, headers)
@@ -145,7 +154,8 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
         choice["logprobs"] = {"content": content}
     cached = {"cached_tokens": 3}
     usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(own), "prompt_tokens_details": cached}
-    return {"choices": [choice], "usage": usage}
+    draws = [{**choice, "message": {"content": f"{''.join(own)} ({i})"}} for i in range(1, body.get("n") or 1)]
+    return {"choices": [choice, *draws], "usage": usage}
 
 
 def _shared(prompt: str) -> int:

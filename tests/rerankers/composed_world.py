@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
+from rerankbench.rerankers.strategies.identity import Identity
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.types import Document, Query, Run
 from rerankbench.usage import Usage
 
+NODE = {"_target_": Reranker, "strategy": {"_target_": Identity}}
+"""A reranker as the configuration describes it."""
+
 
 @dataclass
-class Table:
+class Table(Scorer):
     """A scorer that looks scores up by document id; None fails. Keeps what it was asked."""
 
     answers: ClassVar[type[Any]] = Pointwise
@@ -25,9 +30,6 @@ class Table:
     def answer(self, requests: Sequence[Pointwise]) -> list[float | None]:
         self.asked += [request.candidate.document.id for request in requests]
         return [self.scores[request.candidate.document.id] for request in requests]
-
-    def fingerprint(self) -> None:
-        return None
 
 
 def table(*scores: float | None, depth: int | None = None) -> Reranker:

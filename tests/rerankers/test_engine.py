@@ -14,21 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.errors import ConfigError
-from rerankbench.rerankers.engine import CHUNK, Engine
+from rerankbench.errors import ConfigError, tell_place
+from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.requests import Failure, Groupwise, Pointwise, Repaired, Rounds, by_score
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.strategies.groupwise import Groups
 from rerankbench.rerankers.strategies.identity import Identity
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.rerankers.transcript import Transcript
 from rerankbench.store import Store
-from rerankbench.types import Candidate, Document, Query, Run
+from rerankbench.types import Candidate, Document, Picture, Query, Run
 from rerankbench.usage import Usage
+
+CHUNK = Scorer.chunk
 
 
 @dataclass
-class Table:
+class Table(Scorer):
     """A scorer that looks answers up by document id, and remembers what it was asked."""
 
     answers: ClassVar[type[Any]] = Pointwise
@@ -188,8 +191,10 @@ def test_a_token_budget_needs_a_scorer_that_can_tell() -> None:
     table = Weighed(dict.fromkeys(documents, 1.0))
     engine.rerank(Reranker(strategy=OneByOne(), scorer=table, max_tokens=25), queries, run, documents)
     assert engine.counts.requests == 2
-    with pytest.raises(ConfigError, match="max_tokens"):
-        Engine().rerank(Reranker(strategy=OneByOne(), scorer=Table({}), max_tokens=25), queries, run, documents)
+    reranker = Reranker(strategy=OneByOne(), scorer=Table({}), max_tokens=25)
+    tell_place(reranker, "reranker.first")
+    with pytest.raises(ConfigError, match=r"^reranker\.first\.max_tokens: "):
+        Engine().rerank(reranker, queries, run, documents)
 
 
 @dataclass
@@ -215,15 +220,12 @@ def test_failures_and_repairs_are_counted_by_kind_also_when_they_come_from_the_s
 
 
 def test_a_transcript_keeps_prompts_and_answers_and_marks_what_was_stored(tmp_path: Path) -> None:
-    @dataclass
     class Talking(Table):
-        transcript: Any = None
-
         def answer(self, requests: Sequence[Pointwise]) -> list[float | None]:
             found = super().answer(requests)
-            if self.transcript:
+            if self.record is not None:
                 for request, answer in zip(requests, found, strict=True):
-                    self.transcript(request, f"prompt for {request.candidate.document.id}", f"raw {answer}")
+                    self.record(request, f"prompt for {request.candidate.document.id}", f"raw {answer}")
             return found
 
     queries, run, documents = _world(2)
@@ -279,7 +281,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(tmp_path: Path) -> None:
     assert dict(engine.counts.failures) == {"not a finite number": 1}
 
 
-def test_a_scorer_with_a_memory_is_told_of_all_requests_also_of_those_that_are_stored(tmp_path: Path) -> None:
+def test_a_scorer_prepares_for_all_requests_also_for_those_that_are_stored(tmp_path: Path) -> None:
     @dataclass
     class Remembering(Table):
         chunk: ClassVar[int] = 3
@@ -298,3 +300,35 @@ def test_a_scorer_with_a_memory_is_told_of_all_requests_also_of_those_that_are_s
     assert again.prepared == crashing.prepared
     assert [len(part) for part in again.prepared] == [3, 3, 2]
     assert len(again.asked) == 2
+
+
+@pytest.mark.parametrize("what", ["first_stage", "metadata.date", "instruction", "pictures", "ids"])
+def test_the_store_asks_again_where_what_the_scorer_reads_has_changed_and_nowhere_else(
+    what: str, tmp_path: Path
+) -> None:
+    """Of two runs that differ in one thing the second is answered by the store unless the scorer reads that thing."""
+    picture = Picture(b"a picture")
+
+    def ask(reads: frozenset[str], changed: bool) -> int:
+        class Reading(Table):
+            def answer(self, requests: Sequence[Pointwise]) -> list[float | None]:
+                self.asked += [r.candidate.document.id for r in requests]
+                return [1.0 for _ in requests]
+
+            def fingerprint(self) -> str:
+                return f"reading {sorted(reads)}"
+
+        Reading.reads = reads
+        name = "new" if changed and what == "ids" else "old"
+        parts = ["text", picture] if changed and what == "pictures" else ["text"]
+        metadata = {"date": 2026 if changed and what == "metadata.date" else 2025, "unread": changed}
+        query = Query("q", "query", "be brief" if changed and what == "instruction" else "")
+        scorer = Reading({})
+        score = 7.0 if changed and what == "first_stage" else 3.0
+        documents = {name: Document(name, parts, metadata)}
+        engine = Engine(Store(tmp_path))
+        engine.rerank(Reranker(strategy=ScoreAll(), scorer=scorer), [query], {"q": [(name, score)]}, documents)
+        return len(scorer.asked)
+
+    for reads, again in ((frozenset({"text"}), 0), (frozenset({"text", what}), 1)):
+        assert [ask(reads, changed=False), ask(reads, changed=False), ask(reads, changed=True)] == [1, 0, again]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.options import groups
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.reranker import Reranker
@@ -49,7 +50,7 @@ SCORERS: dict[str, tuple[str, Any]] = {
 
 def _prompt(name: str) -> Any:
     file: Path = groups()["prompt"][name]
-    return build(OmegaConf.to_container(OmegaConf.load(file)), "prompt")
+    return build(check(OmegaConf.to_container(OmegaConf.load(file)), "prompt"), "prompt")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rerankbench.rerankers.parsing.choice import choice, preference, rating, true_false
+from rerankbench.rerankers.parsing.choice import choice, preference
 from rerankbench.rerankers.parsing.order import permutation
 from rerankbench.rerankers.parsing.scores import group_scores
 from rerankbench.rerankers.parsing.text import LIMIT, cleaned, without_reasoning
@@ -82,20 +82,17 @@ def test_of_a_long_text_the_end_is_read_and_its_reasoning_is_not_counted() -> No
 def test_digits_of_every_script(three: str) -> None:
     assert permutation(f"[{three}] > [1] > [2]", 3) == [2, 0, 1]
     assert choice(three, NUMBERS) == 2
-    assert rating(f"Grade: {three}", 0, 3) == 3
     assert group_scores(f'{{"[1]": {three}, "[{three}]": "{three}", "2": 0}}', 3, 0, 10) == [3, 0, 3]
 
 
 @pytest.mark.parametrize("text", ["➀", "[➀]", "Passage ➀", "㊉", "Ⅷ.", "½"])
 def test_what_is_a_digit_to_isdigit_alone_is_none(text: str) -> None:
     assert permutation(text, 5) == Failure("no label")
-    assert rating(text, 0, 9) == Failure("no label")
     assert group_scores(f'{{"[1]": {text}}}', 1, 0, 10) == Failure("no scores")
 
 
 def test_ten_in_a_circle_is_ten() -> None:
     assert choice("⑩", [str(i) for i in range(1, 21)]) == 9
-    assert rating("⑩", 0, 10) == 10
 
 
 # --- permutation -----------------------------------------------------------------------------------------------------
@@ -357,59 +354,6 @@ def test_preferences(text: str, value: object) -> None:
     assert preference(text, ("A", "B")) == value
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", True),
-        (" False.", False),
-        ("**TRUE**", True),
-        ("<think>false?</think> true", True),
-        ("True, not false", True),
-        ("The passage is false", False),
-        ("It is true, not false", Failure("several labels")),
-        ("untrue", Failure("no label")),
-        ("maybe", Failure("no label")),
-    ],
-)
-def test_true_and_false(text: str, value: object) -> None:
-    assert true_false(text) == value
-
-
-def test_other_words_than_true_and_false() -> None:
-    assert true_false("yes, it does", (" Yes", " No")) is True
-    assert true_false("No", ("yes", "no")) is False
-    assert true_false("Nothing", ("yes", "no")) == Failure("no label")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("2", 2),
-        ("Rating: 3/3", 3),
-        ("**1**", 1),
-        ("Of 10 points, 2", 2),
-        ("2, since 3 is too much", 2),
-        ("-1, no: 0", 0),
-        ("2.5, or rather 3.", 3),
-        ("<think>0</think>3", 3),
-        (f"{LONG} 1", 1),
-        ("10", Failure("unknown label")),
-        ("−1", Failure("unknown label")),
-        (LONG, Failure("unknown label")),
-        ("2.5", Failure("no label")),
-        ("v2", Failure("no label")),
-        ("2nd", Failure("no label")),
-        ("two", Failure("no label")),
-    ],
-)
-def test_ratings(text: str, value: object) -> None:
-    assert rating(text, 0, 3) == value
-
-
-def test_a_scale_may_reach_below_zero() -> None:
-    assert rating("−2", -2, 2) == -2
-
-
 # --- scores of a group -----------------------------------------------------------------------------------------------
 
 
@@ -524,8 +468,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "choice": lambda text: choice(text, LETTERS),
     "number": lambda text: choice(text, NUMBERS),
     "preference": lambda text: preference(text, ("A", "B")),
-    "true_false": true_false,
-    "rating": lambda text: rating(text, 0, 3),
     "scores": lambda text: group_scores(text, 5, 0, 10),
 }
 FAILURES = {"unclosed reasoning", "empty", "no label", "several labels", "unknown label", "no scores"}
@@ -629,13 +571,9 @@ def test_any_text_gives_a_known_label_or_a_failure(text: str, labels: list[str])
 
 
 @given(text=texts)
-def test_any_text_gives_a_preference_a_truth_a_grade_or_a_failure(text: str) -> None:
-    for result, allowed in (
-        (preference(text, ("A", "B")), {0.0, 0.5, 1.0}),
-        (true_false(text), {True, False}),
-        (rating(text, 1, 4), {1, 2, 3, 4}),
-    ):
-        assert result.kind in FAILURES if isinstance(result, Failure) else result in allowed
+def test_any_text_gives_a_preference_or_a_failure(text: str) -> None:
+    result = preference(text, ("A", "B"))
+    assert result.kind in FAILURES if isinstance(result, Failure) else result in {0.0, 0.5, 1.0}
 
 
 @given(text=texts, n=st.integers(0, 12))

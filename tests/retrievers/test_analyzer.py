@@ -57,8 +57,8 @@ def test_every_stemmer_named_exists(language: str) -> None:
 
 
 def test_unknown_languages_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"analyzer\.language: unknown language 'eng'; did you mean 'en'"):
+    with pytest.raises(ConfigError, match=r"^language: unknown language 'eng'; did you mean 'en'"):
         Analyzer(language="eng")
     for language in UNSTEMMED:
-        with pytest.raises(ConfigError, match=r"analyzer\.stemmer"):
+        with pytest.raises(ConfigError, match=r"^stemmer: "):
             Analyzer(language=language, stemmer=True)

@@ -8,8 +8,10 @@ import pytest
 
 from rerankbench.errors import ConfigError
 from rerankbench.models.encoders.embedder import Embedder
+from rerankbench.models.model import Model
 from rerankbench.retrievers.dense import Dense
 from rerankbench.store import Store
+from tests.configured import refused
 from tests.models.toy_model import on_cpu, save, texts
 from tests.retrievers.toy import toy
 
@@ -67,5 +69,4 @@ def test_embeddings_are_made_once_for_a_model_and_its_options(
 def test_an_empty_corpus_and_k_0_are_refused(saved: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the corpus is empty"):
         Dense(model=on_cpu(saved)).retrieve(toy({}, QUERIES), Store(tmp_path))
-    with pytest.raises(ConfigError, match=r"retriever\.k"):
-        Dense(model=on_cpu(saved), k=0)
+    assert refused(Dense, model={"_target_": Model, "path": saved}, k=0) == "k"

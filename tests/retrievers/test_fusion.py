@@ -8,10 +8,11 @@ from random import Random
 
 import pytest
 
-from rerankbench.errors import ConfigError
 from rerankbench.retrievers.fusion import Fusion
+from rerankbench.retrievers.none import NoRetriever
 from rerankbench.store import Store
 from rerankbench.types import Run
+from tests.configured import refused
 from tests.retrievers.toy import Given, toy
 
 
@@ -89,7 +90,6 @@ def test_ties_come_in_the_order_of_the_runs(tmp_path: Path) -> None:
 
 
 def test_fewer_than_two_retrievers_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"retriever\.retrievers: needs at least two"):
-        Fusion(retrievers={"one": Given({})})
-    with pytest.raises(ConfigError, match=r"retriever\.k"):
-        Fusion(retrievers={"one": Given({}), "two": Given({})}, k=0)
+    node = {"_target_": NoRetriever}
+    assert refused(Fusion, retrievers={"one": node}) == "retrievers"
+    assert refused(Fusion, retrievers={"one": node, "two": node}, k=0) == "k"

@@ -11,6 +11,7 @@ from rerankbench.errors import ConfigError
 from rerankbench.retrievers.bm25 import BM25
 from rerankbench.retrievers.rank_bm25 import RankBM25
 from rerankbench.store import Store
+from tests.configured import configured, refused
 from tests.retrievers.test_bm25 import TEXTS
 from tests.retrievers.toy import toy
 
@@ -47,6 +48,5 @@ def test_candidate_lists_keep_all_their_documents(tmp_path: Path) -> None:
 
 def test_a_corpus_without_terms_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"retriever\.analyzer: leaves no term"):
-        RankBM25().retrieve(toy({"d1": "the"}, {"q": "cat"}), Store(tmp_path))
-    with pytest.raises(ConfigError, match=r"retriever\.k"):
-        RankBM25(k=0)
+        configured("retriever", RankBM25).retrieve(toy({"d1": "the"}, {"q": "cat"}), Store(tmp_path))
+    assert refused(RankBM25, k=0) == "k"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.errors import ConfigError, DataError
+from rerankbench.errors import DataError
 from rerankbench.retrievers.run_file import RunFile, trec_order
 from rerankbench.store import Store
+from tests.configured import refused
 from tests.retrievers.toy import toy
 
 ROWS = "q1 Q0 a 1 0.5 x\nq1 Q0 b 2 0.5 x\nq1 Q0 c 3 0.9 x\nother Q0 a 1 1 x\n"
@@ -65,5 +66,4 @@ def test_a_bad_file_is_named_with_its_line(file: Path, tmp_path: Path) -> None:
         RunFile(path=str(file)).retrieve(toy({}, {"q1": "x"}), Store(tmp_path))
     with pytest.raises(DataError, match="no such run file"):
         RunFile(path=str(tmp_path / "no.run")).fingerprint()
-    with pytest.raises(ConfigError, match=r"retriever\.k"):
-        RunFile(path=str(file), k=0)
+    assert refused(RunFile, path=str(file), k=0) == "k"

@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 
-from rerankbench.errors import ConfigError
+from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.sparse import Sparse as SparseScorer
 from rerankbench.retrievers.sparse import Sparse
 from rerankbench.store import Store
 from rerankbench.types import Candidate, Document, Query
+from tests.configured import refused
 from tests.models.toy_model import on_cpu, save, texts
 from tests.retrievers.toy import toy
 
@@ -63,7 +64,6 @@ def test_the_index_is_built_once(saved: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_options_are_checked_and_hashed(saved: str) -> None:
-    with pytest.raises(ConfigError, match="k"):
-        Sparse(model=on_cpu(saved), k=0)
+    assert refused(Sparse, model={"_target_": Model, "path": saved}, k=0) == "k"
     model = on_cpu(saved)
     assert len({Sparse(model=model, **o).fingerprint() for o in ({}, {"k": 3}, {"query_weights": "tokens"})}) == 3

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.retrievers.top_k import ordered, tie_places, top_k
+from rerankbench.retrievers.top_k import ordered, tie_ranks, top_k
 
 SCORES = st.one_of(st.integers(-2, 2).map(float), st.floats(-1e6, 1e6), st.just(1 + 1e-12))
 
@@ -18,7 +18,7 @@ def test_rows_come_by_float32_score_then_document_id(values: list[float], k: int
     ids = [f"d{number}" for number in range(len(values))]
     random.shuffle(ids)
     matched = np.array([int(d[1:]) % 3 > 0 for d in ids]) if some else None
-    rows = top_k(np.array(values), k, tie_places(ids), matched)
+    rows = top_k(np.array(values), k, tie_ranks(ids), matched)
     allowed = [row for row in range(len(ids)) if matched is None or matched[row]]
     expected = sorted(allowed, key=lambda row: (np.float32(values[row]), ids[row]), reverse=True)
     assert rows == expected[:k]
@@ -33,5 +33,5 @@ def test_a_given_list_keeps_all_its_documents_and_the_order_of_ties(values: list
 
 
 def test_places_are_those_of_ids_descending() -> None:
-    assert tie_places(["d1", "d3", "d10", "d2"]).tolist() == [3, 0, 2, 1]
-    assert tie_places([]).tolist() == []
+    assert tie_ranks(["d1", "d3", "d10", "d2"]).tolist() == [3, 0, 2, 1]
+    assert tie_ranks([]).tolist() == []

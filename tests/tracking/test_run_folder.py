@@ -8,10 +8,10 @@ from datetime import datetime
 
 import pytest
 import pytrec_eval
-from toy_run import CONFIG, QRELS, RERANKED, fill
 
 from rerankbench.errors import ConfigError, DataError
 from rerankbench.tracking.run_folder import RunFolder, default_run_dir, read_config, read_json
+from tests.tracking.toy_run import CONFIG, QRELS, RERANKED, fill
 
 log = logging.getLogger("rerankbench")
 
@@ -39,13 +39,13 @@ def test_every_json_record_has_its_schema(finished):
 
 
 def test_unfinished_goes_on(tmp_path):
-    with pytest.raises(RuntimeError), RunFolder(tmp_path / "run", CONFIG) as folder:
+    with pytest.raises(RuntimeError), RunFolder(tmp_path / "run", CONFIG) as folder, folder.recording():
         folder.write_json("cost.json", {"seconds": {}})
         log.error("about to fail")
         raise RuntimeError("out of luck")
     text = (tmp_path / "run" / "log.txt").read_text()
     assert "about to fail" in text and "Traceback" in text and "RuntimeError: out of luck" in text
-    with RunFolder(tmp_path / "run", CONFIG) as folder:
+    with RunFolder(tmp_path / "run", CONFIG) as folder, folder.recording():
         assert not folder.finished
         fill(folder)
     with RunFolder(tmp_path / "run", CONFIG) as folder:
@@ -53,7 +53,7 @@ def test_unfinished_goes_on(tmp_path):
 
 
 def test_the_log_stops_with_the_block(tmp_path):
-    with RunFolder(tmp_path / "run", CONFIG):
+    with RunFolder(tmp_path / "run", CONFIG) as folder, folder.recording():
         log.warning("inside")
     log.warning("outside")
     text = (tmp_path / "run" / "log.txt").read_text()
@@ -62,7 +62,7 @@ def test_the_log_stops_with_the_block(tmp_path):
 
 
 def test_a_users_mistake_leaves_no_trace_in_the_log(tmp_path):
-    with pytest.raises(ConfigError), RunFolder(tmp_path / "run", CONFIG):
+    with pytest.raises(ConfigError), RunFolder(tmp_path / "run", CONFIG) as folder, folder.recording():
         raise ConfigError("benchmark.path", "no such folder")
     text = (tmp_path / "run" / "log.txt").read_text()
     assert "benchmark.path: no such folder" in text and "Traceback" not in text
@@ -82,7 +82,7 @@ def test_where_a_run_goes_and_its_name_are_not_what_it_is(finished):
 
 
 def test_force_starts_anew(finished):
-    with RunFolder(finished, {**CONFIG, "seed": 1}, force=True) as folder:
+    with RunFolder(finished, {**CONFIG, "seed": 1}, force=True) as folder, folder.recording():
         assert not folder.finished
         assert not (finished / "metrics.json").exists() and not (finished / "run.trec").exists()
     assert read_config(finished)["seed"] == 1
@@ -94,7 +94,7 @@ def test_force_takes_a_trainings_network_and_stages_away(trained):
     with RunFolder(trained, CONFIG) as folder:
         assert folder.finished
     assert (trained / "checkpoint" / "config.json").exists() and (trained / "stages").exists()
-    with RunFolder(trained, CONFIG, force=True) as folder:
+    with RunFolder(trained, CONFIG, force=True) as folder, folder.recording():
         assert not folder.finished
     left = {entry.name for entry in trained.iterdir() if not entry.name.startswith(".")}
     assert left == {"config.yaml", "log.txt"}
@@ -104,7 +104,7 @@ def test_an_unfinished_training_keeps_what_it_has(trained):
     (trained / "metrics.json").unlink()
     (trained / "stages" / "0").mkdir(parents=True)
     before = {str(file): file.read_bytes() for file in trained.rglob("*") if file.is_file() and file.name != "log.txt"}
-    with RunFolder(trained, CONFIG) as folder:
+    with RunFolder(trained, CONFIG) as folder, folder.recording():
         assert not folder.finished
     assert (trained / "stages" / "0").is_dir()
     assert {str(file): file.read_bytes() for file in trained.rglob("*") if str(file) in before} == before
@@ -113,9 +113,9 @@ def test_an_unfinished_training_keeps_what_it_has(trained):
 def test_of_a_link_only_the_link_is_taken_away(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "model.safetensors").write_text("weights")
-    with RunFolder(tmp_path / "run", CONFIG) as folder:
+    with RunFolder(tmp_path / "run", CONFIG) as folder, folder.recording():
         (folder.path / "checkpoint").symlink_to(tmp_path / "elsewhere")
-    with RunFolder(tmp_path / "run", CONFIG, force=True):
+    with RunFolder(tmp_path / "run", CONFIG, force=True) as folder, folder.recording():
         pass
     assert not (tmp_path / "run" / "checkpoint").exists()
     assert (tmp_path / "elsewhere" / "model.safetensors").exists()
@@ -148,8 +148,33 @@ def test_a_file_in_the_way(tmp_path):
         pass
 
 
+def test_a_mistake_before_anything_is_recorded_leaves_nothing(tmp_path, finished):
+    with pytest.raises(ConfigError), RunFolder(tmp_path / "new", CONFIG):
+        raise ConfigError("benchmark.path", "no such folder")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError), RunFolder(tmp_path / "empty", CONFIG):
+        raise ConfigError("benchmark.path", "no such folder")
+    assert (tmp_path / "empty").is_dir()
+    with pytest.raises(ConfigError), RunFolder(finished, CONFIG, force=True):
+        raise ConfigError("benchmark.path", "no such folder")
+    assert (finished / "metrics.json").exists(), "force takes nothing away before there is something to record"
+
+
+def test_the_analyses_of_an_unfinished_run_may_be_others(finished):
+    other = {**CONFIG, "analysis": {"win_loss": {"queries": 3}}}
+    with RunFolder(finished, {**CONFIG, "analysis": {}, "perturbation": {}}) as folder:
+        assert folder.finished, "an empty mapping is as good as none"
+    with pytest.raises(ConfigError, match=r"another analysis\.win_loss\.queries"), RunFolder(finished, other):
+        pass
+    (finished / "metrics.json").unlink()
+    with RunFolder(finished, other) as folder, folder.recording():
+        assert not folder.finished
+    assert read_config(finished)["analysis"] == other["analysis"]
+
+
 def test_an_empty_folder_will_do(tmp_path):
-    with RunFolder(tmp_path, CONFIG) as folder:
+    with RunFolder(tmp_path, CONFIG) as folder, folder.recording():
         fill(folder)
     assert (tmp_path / "metrics.json").exists()
 

@@ -5,10 +5,11 @@ import json
 
 import pytest
 from rich.console import Console
-from toy_run import CONFIG, TRAINING, UNTRAINED, fill
 
+from rerankbench.tracking.records import AnalysisResult, Estimate
 from rerankbench.tracking.run_folder import RunFolder, read_json
 from rerankbench.tracking.table import show
+from tests.tracking.toy_run import CONFIG, TRAINING, UNTRAINED, fill
 
 
 def shown(folder, **options):
@@ -36,7 +37,7 @@ def test_everything_is_there(finished, width):
 @pytest.mark.parametrize("width", [80, 200])
 def test_a_training_is_shown_beside_the_untrained(trained, width):
     text = shown(trained, width=width)
-    before, _, after = text.partition("trained beside untrained")
+    before, _, after = text.partition("trained compared with untrained")
     reranked = read_json(trained, "metrics.json")["measures"]["ndcg@10"]["reranked"]
     row = next(line.split() for line in after.splitlines() if line.strip().startswith("ndcg@10"))
     assert row[1:] == [
@@ -61,7 +62,24 @@ def test_why_there_is_nothing_untrained_to_compare_with(trained):
     text = shown(trained, width=80)
     assert "not compared with the untrained reranker: has no trained scoring [head]" in text.splitlines()
     assert "training: 1,200 groups, 30 steps, 12.5 s" in text.splitlines()
-    assert "trained beside" not in text and "counted in training" not in text
+    assert "trained compared" not in text and "counted in training" not in text
+
+
+def test_what_analyses_found_is_shown(finished):
+    rows = [[f"q{i}", "a long text " * 20, 0.5] for i in range(12)]
+    picture = finished / "analysis" / "mine" / "plot.png"
+    figures = {"mean_gain": Estimate(0.5, (0.25, 0.75)), "wins": 1200}
+    result = AnalysisResult(figures=figures, columns=["query", "text", "gain"], rows=rows, pictures=[picture])
+    with RunFolder(finished, {**CONFIG, "analysis": {"mine": {}}}, force=True) as folder, folder.recording():
+        fill(folder)
+        folder.write_json("analysis/mine.json", result.to_json(finished))
+    lines = shown(finished, width=80).splitlines()
+    assert "mine: mean gain 0.5000 [0.2500, 0.7500], wins 1,200" in lines
+    (row,) = [line for line in lines if line.strip().startswith("q9 ")]
+    assert row.rstrip().endswith("0.5000") and len(row) <= 80
+    assert not [line for line in lines if line.strip().startswith("q10")]
+    assert f"2 more rows in {finished / 'analysis' / 'mine'}.csv" in lines
+    assert str(picture) in lines
 
 
 def test_in_a_pipe_there_are_no_control_characters(finished):
@@ -71,7 +89,7 @@ def test_in_a_pipe_there_are_no_control_characters(finished):
 
 def test_names_are_text_not_markup(tmp_path):
     folder = tmp_path / "[red]run[/red]"
-    with RunFolder(folder, {**CONFIG, "tracking": {}}) as held:
+    with RunFolder(folder, {**CONFIG, "tracking": {}}) as held, held.recording():
         fill(held)
     text = shown(folder, width=80)
     assert f"run folder: {folder}" in text

@@ -1,5 +1,6 @@
 """What a small run leaves in its folder."""
 
+from rerankbench.evaluation.measures import Measures
 from rerankbench.evaluation.summary import summarize
 from rerankbench.tracking.curves import draw
 from rerankbench.tracking.environment import environment
@@ -37,13 +38,13 @@ COST = {
 
 def fill(folder: RunFolder) -> None:
     """Write every record of a finished run."""
-    metrics, rows = summarize(["ndcg@10", "p@1"], QRELS, FIRST, RERANKED, 1, 0, {"failed_answers": 0})
+    metrics, rows = summarize(Measures(names=["ndcg@10", "p@1"]), QRELS, FIRST, RERANKED, 1, 0, {"failed_answers": 0})
     folder.write_run(RERANKED, tag="toy")
     folder.write_per_query(rows)
     benchmark = {"name": "toy-set", "split": "test", "description": {"documents": 5}, "fingerprint": "f" * 64}
     folder.write_json("environment.json", {**environment(), "benchmark": benchmark, "choices": {"retriever": "bm25"}})
     folder.write_json("cost.json", COST)
-    folder.write_json("metrics.json", metrics)
+    folder.write(metrics)
 
 
 UNTRAINED = {"untrained": 0.25, "difference": 0.125, "ci95": [0.01, 0.2], "p_ttest": 0.03, "p_randomization": 0.00001}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rerankbench.benchmarks.local import Local
-from rerankbench.errors import ConfigError
-from rerankbench.evaluation.cost import Clock
+from rerankbench.errors import ConfigError, tell_place
+from rerankbench.profiling import Clock
 from rerankbench.retrievers.bm25 import BM25
 from rerankbench.store import Store
 from rerankbench.training.data import Sets, load_sets
@@ -22,9 +23,16 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_collection(tmp_path_factory.mktemp("collection") / "toy", train=20, dev=6, test=8)
 
 
+def _recipe(**options: Any) -> Recipe:
+    stage = SimpleNamespace(adaptation=None, changes_network=True)
+    recipe = Recipe(stages={"only": stage}, **options)  # type: ignore[dict-item]
+    tell_place(recipe, "recipe")
+    return recipe
+
+
 def _sets(collection: Path, seed: int = 0, split: str = "test", **options: Any) -> Sets:
-    node = {"_target_": "rerankbench.benchmarks.local.Local", "path": str(collection), "split": split}
-    return load_sets(node, Recipe(stages=[object()], **options), seed)  # type: ignore[list-item]
+    node = {"_target_": Local, "path": str(collection), "split": split}
+    return load_sets(node, _recipe(**options), seed)
 
 
 def _ids(benchmark: Any) -> set[str]:
@@ -76,9 +84,9 @@ def test_other_training_sets_come_beside_or_instead(collection: Path, tmp_path: 
     source = {"benchmark": Local(path=str(other), split="train"), "weight": 0.5, "dev": 2}
     sets = _sets(collection, sources=[source])
     assert [weight for _, weight in sets.train] == [1.0, 0.5]
-    assert {name: len(kept.queries) for name, kept in sets.kept.items()} == {"other": 2}
+    assert {name: len(kept.queries) for name, kept in sets.retention.items()} == {"other": 2}
     assert len(sets.train[1][0].queries) == 8
-    assert not _ids(sets.train[1][0]) & _ids(sets.kept["other"])
+    assert not _ids(sets.train[1][0]) & _ids(sets.retention["other"])
     instead = _sets(collection, sources=[source], weight=0.0)
     assert [benchmark.name for benchmark, _ in instead.train] == ["other"]
 
@@ -91,6 +99,7 @@ def test_other_training_sets_come_beside_or_instead(collection: Path, tmp_path: 
         ({"dev_split": "nowhere"}, "recipe.dev_split"),
         ({"weight": 0.0}, "recipe.weight"),
         ({"sources": [{"weight": 1.0}]}, "recipe.sources[0]"),
+        ({"sources": [{"benchmark": Local(path=""), "weight": -1.0}]}, "recipe.sources[0].weight"),
         ({"dev_split": None, "queries": 4}, "recipe.dev_queries"),
     ],
 )
@@ -98,22 +107,23 @@ def test_a_set_that_cannot_be_is_refused_by_its_key(collection: Path, options: d
     given = {("split" if name == "recipe_split" else name): value for name, value in options.items()}
     with pytest.raises(ConfigError) as caught:
         load_sets(
-            {"_target_": "rerankbench.benchmarks.local.Local", "path": str(collection), "split": "test"},
-            Recipe(stages=[object()], **given),  # type: ignore[list-item]
+            {"_target_": Local, "path": str(collection), "split": "test"},
+            _recipe(**given),
             0,
         )
     assert caught.value.key == key
 
 
 def test_the_first_stage_is_asked_for_every_set(collection: Path, tmp_path: Path) -> None:
-    recipe = Recipe(stages=[object()], depth=7)  # type: ignore[list-item]
+    recipe = _recipe(depth=7)
     sets = _sets(collection)
     store = Store(tmp_path / "store")
-    sources, dev, kept = sets.retrieved(BM25(), store, Clock(), "bm25", recipe)
+    data = sets.retrieved(BM25(), store, Clock(), "bm25", recipe)
     store.close()
-    assert [len(source.first_stage) for source in sources] == [20]
-    assert not kept
-    assert [len(group.documents) for group in dev] == [7] * 6
-    for group in dev:
+    assert [len(source.first_stage) for source in data.sources] == [20]
+    assert not data.retention_sets
+    assert data.dev_qrels.keys() == {group.query.id for group in data.dev}
+    assert [len(group.documents) for group in data.dev] == [7] * 6
+    for group in data.dev:
         assert group.ranks == (1, 2, 3, 4, 5, 6, 7)
         assert len(group.positives) == 10

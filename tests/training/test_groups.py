@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.config.compose import compose
-from rerankbench.errors import ConfigError
-from rerankbench.training.groups import Group, batch_of
+from rerankbench.errors import ConfigError, tell_place
+from rerankbench.training.groups import Group, batch_of, in_rows, requests_of
 from rerankbench.training.negatives import Bottom, Judged, Mixed, Random, Sampler, TopK, Window
 from rerankbench.training.sampling import GroupOptions
 from rerankbench.training.sources import candidate_groups
@@ -126,9 +128,9 @@ def test_what_is_relevant_to_the_same_question_is_no_negative() -> None:
     asked = (a, replace(b, text="What is  a"), c)
     groups = built(GroupOptions(size=6), replace(material, benchmark=replace(material.benchmark, queries=asked)))
     for group in _epoch(groups, 0):
-        barred = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
-        assert not barred & set(_ids(group))
-        assert barred <= group.positives, "and in the batch neither"
+        excluded = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
+        assert not excluded & set(_ids(group))
+        assert excluded <= group.positives, "and in the batch neither"
 
 
 def test_another_process_draws_the_same() -> None:
@@ -265,8 +267,10 @@ def test_in_batch_groups_may_have_no_negative_of_their_own() -> None:
     ],
 )
 def test_nothing_to_learn_from_is_told_in_one_line(qrels: Qrels, sampler: Sampler, problem: str) -> None:
+    options = GroupOptions(negatives=sampler)
+    tell_place(options, "recipe.groups")
     with pytest.raises(ConfigError, match=r"^recipe\.groups: ") as told:
-        built(GroupOptions(negatives=sampler), source(qrels))
+        built(options, source(qrels))
     assert problem in str(told.value) and "\n" not in str(told.value)
 
 
@@ -276,13 +280,8 @@ def test_nothing_to_learn_from_is_told_in_one_line(qrels: Qrels, sampler: Sample
 )
 def test_wrong_options(options: dict[str, int], key: str) -> None:
     with pytest.raises(ConfigError) as told:
-        GroupOptions(**options)  # type: ignore[arg-type]
-    assert told.value.key == key
-
-
-def test_a_weight_below_zero_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must not be negative"):
-        source(THREE, weight=-1.0)
+        build(check({"_target_": GroupOptions, **options}, "groups"), "groups")
+    assert told.value.key == f"groups.{key}"
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "conf/recipe/groups").glob("*.yaml")))
@@ -319,3 +318,15 @@ def test_a_batch_pads_on_the_right() -> None:
     assert batch.ranks.tolist() == [[1, 0, 0], [1, 2, 3]]
     assert batch.teacher is not None and batch.teacher.tolist() == [[1, 0, 0], [1, 2, 3]]
     assert batch_of([group(1, True), group(3, False)]).teacher is None
+
+
+def test_requests_are_those_of_all_candidates_in_order_and_scores_go_back_in_rows() -> None:
+    groups = _epoch(built(GroupOptions(size=3), source(THREE)), 0)[:2]
+    groups[1] = replace(groups[1], **{n: getattr(groups[1], n)[:2] for n in ("documents", "labels", "ranks", "scores")})
+    requests = requests_of(groups)
+    assert [r.query for r in requests] == [groups[0].query] * 3 + [groups[1].query] * 2
+    assert [r.candidate.document.id for r in requests] == _ids(groups[0]) + _ids(groups[1])
+    assert [r.candidate.rank for r in requests] == [max(rank - 1, 0) for group in groups for rank in group.ranks]
+    assert [r.candidate.score for r in requests] == [score for group in groups for score in group.scores]
+    rows = in_rows(groups, torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]), 4)
+    assert rows.tolist() == [[1, 2, 3, 0], [4, 5, 0, 0]]

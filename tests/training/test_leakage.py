@@ -39,19 +39,19 @@ def test_white_space_around_changes_nothing(text: str, space: str) -> None:
 
 
 def test_what_leaks_is_an_error_or_is_left_out() -> None:
-    material = source({name: {"d1": 1} for name in "abc"})
+    training_set = source({name: {"d1": 1} for name in "abc"})
     held_out = [Query("x", "What is B?"), Query("y", "what is z")]
     with pytest.raises(ConfigError) as told:
-        GroupOptions().build([material], held_out, None, 0, None)  # type: ignore[arg-type]
+        GroupOptions().build([training_set], held_out, None, 0, None)  # type: ignore[arg-type]
     assert "1 of 3 training queries of toy, such as 'what is b'" in str(told.value)
-    assert "recipe.groups.duplicates=drop" in str(told.value)
-    groups = GroupOptions(duplicates="drop").build([material], held_out, None, 0, None)  # type: ignore[arg-type]
+    assert "duplicates=drop" in str(told.value)
+    groups = GroupOptions(duplicates="drop").build([training_set], held_out, None, 0, None)  # type: ignore[arg-type]
     assert {groups.group(0, i).query.id for i in range(len(groups))} == {"a", "c"}
     assert groups.counts["held_out_queries_left_out"] == 1
-    assert GroupOptions().build([material], held_out[1:], None, 0, None).counts["groups"] == 3  # type: ignore[arg-type]
+    assert GroupOptions().build([training_set], held_out[1:], None, 0, None).counts["groups"] == 3  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="held out queries left out: 3"):
-        everything = material.benchmark.queries
-        GroupOptions(duplicates="drop").build([material], everything, None, 0, None)  # type: ignore[arg-type]
+        everything = training_set.benchmark.queries
+        GroupOptions(duplicates="drop").build([training_set], everything, None, 0, None)  # type: ignore[arg-type]
 
 
 def test_the_embedded_benchmark_does_not_leak() -> None:

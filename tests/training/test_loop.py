@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.training.loop import Loop
 
@@ -28,8 +30,8 @@ from rerankbench.training.loop import Loop
 )
 def test_what_makes_no_sense_is_refused_by_name(key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        Loop(**{key: value})
-    assert caught.value.key == key
+        build(check({"_target_": Loop, key: value}, "loop"), "loop")
+    assert caught.value.key == f"loop.{key}"
 
 
 def test_parts_divide_a_step() -> None:

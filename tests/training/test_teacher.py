@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, DataError
 from rerankbench.rerankers.requests import Answer, Failure, Pairwise, Pointwise
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.strategies.pairwise import AllPairs
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.training.false_negatives import Judge
@@ -28,7 +30,7 @@ TWO: Qrels = {"a": {"d1": 1, "d50": 1, "d60": 0}, "b": {"d2": 1}}
 
 
 @dataclass
-class Numbers:
+class Numbers(Scorer):
     """Scores a document by its number, 0.1 less for each, except those in `failing`."""
 
     answers: ClassVar[Any] = Pointwise
@@ -133,7 +135,7 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in str(told.value)
 
 
-def test_a_file_that_is_of_no_use_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_scores_nothing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "teacher.jsonl"
     options = GroupOptions(teacher=TeacherFile(path=str(path)))
     with pytest.raises(ConfigError, match="no such file"):
@@ -144,7 +146,7 @@ def test_a_file_that_is_of_no_use_is_refused(tmp_path: Path) -> None:
     path.write_text('{"query": "b", "document": "d2", "score": 1}\n')
     with pytest.raises(ConfigError, match="no group of toy has both a positive and a negative"):
         built(options, source(TWO))
-    with pytest.raises(ConfigError, match="of no use with in_batch"):
+    with pytest.raises(ConfigError, match="has no effect with in_batch"):
         GroupOptions(in_batch=True, teacher=TeacherFile(path=str(path)))
 
 
@@ -153,7 +155,7 @@ def test_teachers_that_do_not_fit_are_refused() -> None:
         TeacherReranker(reranker=Reranker(strategy=AllPairs(), scorer=_Preference()))
     assert told.value.key == "reranker"
     with pytest.raises(ConfigError, match="depth: must be at least 1"):
-        _teacher(Numbers(), depth=0)
+        compose("train", ["recipe/groups/teacher=late_interaction", "recipe.groups.teacher.depth=0"])
     with pytest.raises(ConfigError, match="teacher: must be given"):
         GroupOptions(negatives=Judge())
     with pytest.raises(ConfigError, match="scores the top 5, but negatives come from the top 50; set depth=50"):

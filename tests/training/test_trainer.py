@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from rerankbench.errors import UserError
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
-from rerankbench.training.adaptation.adaptation import Adaptation
+from rerankbench.training.adaptation.adaptation import Adaptation, AppliedAdaptation
 from rerankbench.training.adaptation.codyra import CoDyRA
 from rerankbench.training.adaptation.sparse_mask import SparseMask
 from rerankbench.training.adaptation.switch_lora import SwitchLoRA
@@ -24,13 +24,12 @@ from rerankbench.training.loop import Loop
 from rerankbench.training.losses.loss import Loss
 from rerankbench.training.losses.pairwise import RankNet
 from rerankbench.training.losses.pointwise import BinaryCrossEntropy
-from rerankbench.training.module import Learner
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
-from rerankbench.training.trainer import EpochSampler, GroupTrainer, arguments, last_checkpoint
+from rerankbench.training.module import TrainingModule
+from rerankbench.training.trainer import EpochSampler, GroupTrainer, StageHooks, arguments, last_checkpoint
 from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.weighting import Weighting
 from tests.models.toy_model import on_cpu, save
-from tests.training.trainees.toy_groups import groups
+from tests.training.toy_groups import groups
 
 CPU = torch.device("cpu")
 
@@ -76,29 +75,28 @@ class Training:
     ) -> None:
         torch.manual_seed(0)
         self.groups, self.folder, self.lines = toys or ToyGroups(), folder, list[dict[str, float]]()
-        trainee: Any = CrossEncoderTrainee(CrossEncoder(model=on_cpu(encoder)))
-        if adaptation is not None:
-            adaptation.apply(trainee.network, 0)
-        self.learner = Learner(trainee, loss or RankNet(), weighting, False, 10**6, False)
+        scorer = CrossEncoder(model=on_cpu(encoder)).for_training()
+        applied = adaptation.apply(scorer.module, 0) if adaptation else AppliedAdaptation(scorer.module)
+        applied_weighting = weighting.begin() if weighting else None
+        self.module = TrainingModule(scorer, loss or RankNet(), applied_weighting, False, 10**6, False)
         options = arguments(folder, loop, len(self.groups), 0, CPU, False)
         measure = None if dev is None else lambda: dev(self.trainer.state.global_step)
-        self.trainer = GroupTrainer(
-            self.learner, self.groups, options, adaptation, measure, self.lines.append, loop.patience
-        )
+        hooks = StageHooks(applied, self.lines.append, measure, loop.patience)
+        self.trainer = GroupTrainer(self.module, self.groups, options, hooks)
 
     def run(self) -> dict[str, torch.Tensor]:
         """Train to the end, from the last checkpoint where there is one; the weights."""
         resume = last_checkpoint(self.folder)
         self.trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        return {name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()}
+        return {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
 
 
 def _gradients(encoder: str, folder: Path, loss: Loss, **cut: Any) -> dict[str, torch.Tensor]:
     """What one step adds to each weight under plain gradient descent."""
     loop = Loop(max_steps=1, batch_groups=8, warmup=0.0, schedule="constant_with_warmup", max_grad_norm=0.0, **cut)
     training = Training(encoder, folder, loop, loss)
-    before = {name: tensor.clone() for name, tensor in training.learner.state_dict().items()}
-    for module in training.learner.modules():
+    before = {name: tensor.clone() for name, tensor in training.module.state_dict().items()}
+    for module in training.module.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     training.trainer.create_optimizer = lambda model=None: _sgd(training)
@@ -107,7 +105,7 @@ def _gradients(encoder: str, folder: Path, loss: Loss, **cut: Any) -> dict[str, 
 
 
 def _sgd(training: Training) -> Any:
-    training.trainer.optimizer = torch.optim.SGD(training.learner.parameters(), lr=1.0)
+    training.trainer.optimizer = torch.optim.SGD(training.module.parameters(), lr=1.0)
     return training.trainer.optimizer
 
 
@@ -182,12 +180,14 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(encoder: str, tmp_path: P
         assert torch.equal(found[name], tensor), name
 
 
-@pytest.mark.parametrize("half", ["trainer_state.json", "learner.safetensors", "optimizer.pt", "scheduler.pt"])
+@pytest.mark.parametrize(
+    "half", ["trainer_state.json", "module.safetensors", "adaptation.pt", "optimizer.pt", "scheduler.pt"]
+)
 def test_half_a_checkpoint_is_passed_over(tmp_path: Path, half: str) -> None:
     assert last_checkpoint(tmp_path) is None
     for step in (2, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        for name in ("learner.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
+        for name in ("module.safetensors", "adaptation.pt", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
             (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     (tmp_path / "checkpoint-10" / half).write_text('{"step')
@@ -236,21 +236,21 @@ def test_patience_ends_a_training_and_it_stays_ended(
     state = again.trainer.state
     assert (state.global_step, state.best_global_step, state.best_metric) == (8, 4, 0.5)
     assert not again.groups.asked
-    for name, tensor in first.learner.state_dict().items():
+    for name, tensor in first.module.state_dict().items():
         assert torch.equal(found[name], tensor), name
 
 
 def poisoned(encoder: str, folder: Path, at: int, value: float) -> Training:
     """A training one of whose parameters gets this value once the step is logged."""
     training = Training(encoder, folder, LOOP)
-    log = training.trainer.record
+    log = training.trainer.hooks.record
 
     def poison(line: dict[str, float]) -> None:
         log(line)
         if line["step"] == at:
-            next(training.learner.parameters()).data.fill_(value)
+            next(training.module.parameters()).data.fill_(value)
 
-    training.trainer.record = poison
+    training.trainer.hooks.record = poison
     return training
 
 
@@ -303,7 +303,7 @@ def test_a_full_disk_is_told_in_a_line_and_earlier_checkpoints_are_kept(
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert not (tmp_path / "checkpoint-6").exists(), "it would keep the disk full"
     monkeypatch.undo()
-    assert Training(encoder, tmp_path, LOOP).run().keys() == training.learner.state_dict().keys()
+    assert Training(encoder, tmp_path, LOOP).run().keys() == training.module.state_dict().keys()
 
 
 def test_the_log_has_a_line_for_each_logged_step(encoder: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def source(
 ) -> Source:
     """A source whose first stage lists all documents by number, scored 1, 1/2, 1/3 …, unless `ranked` says otherwise.
 
-    texts: of some documents, in place of one of their own.
+    texts: of some documents, instead of the default one.
     """
     everything = [f"d{i}" for i in range(documents)]
     corpus = CountingCorpus([Document(d, (texts or {}).get(d, f"text of {d}")) for d in everything])
@@ -70,10 +70,10 @@ def context(
     teacher: Mapping[str, float] | None = None,
     pool: Sequence[str] = (),
 ) -> Context:
-    """What a sampler is shown of a query with this first-stage list."""
-    barred = frozenset(positives)
+    """What a sampler knows about a query with this first-stage list."""
+    known = frozenset(positives)
     given = tuple(scores) if scores is not None else tuple(1 / rank for rank in range(1, len(ranked) + 1))
     judged = {**dict.fromkeys(positives, 1), **(grades or {})}
     return Context(
-        Query("q", "query"), tuple(ranked), given, judged, tuple(positives), barred, barred, teacher, tuple(pool)
+        Query("q", "query"), tuple(ranked), given, judged, tuple(positives), known, known, teacher, tuple(pool)
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.model import Model
 from rerankbench.usage import Usage
 
@@ -42,10 +42,10 @@ class Embedder:
     def embed_tokens(self, texts: Sequence[str]) -> list[tuple[torch.Tensor, list[int]]]:
         """For each text the L2-normalised token vectors, [T, H] float32 on the model's device, and the token ids."""
         inputs = self.inputs(texts)
-        found: list[tuple[torch.Tensor, list[int]] | None] = [None] * len(texts)
+        embedded: list[tuple[torch.Tensor, list[int]] | None] = [None] * len(texts)
         for index, vectors in self.encoder.run(inputs, self.token_vectors):
-            found[index] = (vectors[: len(inputs[index].ids)].clone(), inputs[index].ids)
-        return [item for item in found if item is not None]
+            embedded[index] = (vectors[: len(inputs[index].ids)].clone(), inputs[index].ids)
+        return [item for item in embedded if item is not None]
 
     @functools.cached_property
     def encoder(self) -> Encoder:
@@ -54,16 +54,17 @@ class Embedder:
 
         encoder, report = load_encoder(self.model, "AutoModel", self.usage)
         if encoder.network.config.is_encoder_decoder:
-            raise ConfigError("model", f"is an encoder-decoder ({encoder.network.config.model_type}), no encoder")
+            kind = encoder.network.config.model_type
+            raise ConfigError(key_of(self.model, "path"), f"{self.model.location} is an encoder-decoder ({kind})")
         self.projection = _projection(encoder, report)
         return encoder
 
     @functools.cached_property
     def max_length(self) -> int:
-        """Tokens a text may have: the model's limit, and the checkpoint's own sentence-transformers limit."""
-        own = json_beside(self.model, "sentence_bert_config.json").get("max_seq_length")
+        """Tokens a text may have: the model's limit, and the checkpoint's sentence-transformers limit."""
+        stated = json_beside(self.model, "sentence_bert_config.json").get("max_seq_length")
         limit = self.encoder.max_length
-        return min(limit, own) if isinstance(own, int) and not self.model.max_length else limit
+        return min(limit, stated) if isinstance(stated, int) and not self.model.max_length else limit
 
     @functools.cached_property
     def pooling_mode(self) -> str:
@@ -78,10 +79,11 @@ class Embedder:
         """Texts as the network reads them, cut to fit."""
         return single_inputs(self.encoder, texts, self.max_length)
 
-    def pooled(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The network's arguments [B, T] -> L2-normalised embeddings [B, H], float32."""
+    def pooled(self, inputs: Sequence[Encoded]) -> torch.Tensor:
+        """L2-normalised embeddings [B, H] of one batch, float32."""
         import torch
 
+        tensors = self.encoder.padded(inputs)
         states = self.encoder.network(**tensors).last_hidden_state
         mask = tensors["attention_mask"]
         if self.pooling_mode == "cls":
@@ -93,11 +95,11 @@ class Embedder:
             vectors = (states.float() * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(vectors, dim=-1)
 
-    def token_vectors(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The network's arguments [B, T] -> L2-normalised token vectors [B, T, H], float32."""
+    def token_vectors(self, inputs: Sequence[Encoded]) -> torch.Tensor:
+        """L2-normalised token vectors [B, T, H] of one batch, float32."""
         import torch
 
-        states = self.encoder.network(**tensors).last_hidden_state
+        states = self.encoder.network(**self.encoder.padded(inputs)).last_hidden_state
         if self.projection is not None:
             states = states @ self.projection.T
         return torch.nn.functional.normalize(states.float(), dim=-1)
@@ -106,12 +108,12 @@ class Embedder:
 def single_inputs(encoder: Encoder, texts: Sequence[str], limit: int) -> list[Encoded]:
     """Texts as inputs of at most `limit` tokens, special ones included; the encoder's usage counts the cut ones."""
     tokenizer = encoder.tokenizer
-    room = limit - tokenizer.single.size
-    read = tokenizer.read(texts)
-    encoder.usage.truncated_inputs += sum(len(ids) > room for ids in read)
-    # A network cannot read nothing: where a tokenizer adds no special tokens, an empty text is one token of padding.
-    nothing = [] if tokenizer.single.size else [tokenizer.backend.pad_token_id or 0]
-    return [tokenizer.assemble(tokenizer.single, ids[:room] or nothing) for ids in read]
+    longest = limit - tokenizer.single.size
+    token_ids = tokenizer.read(texts)
+    encoder.usage.truncated_inputs += sum(len(ids) > longest for ids in token_ids)
+    # A network needs at least one token: where a tokenizer adds no special tokens, an empty text is one of padding.
+    empty = [] if tokenizer.single.size else [tokenizer.backend.pad_token_id or 0]
+    return [tokenizer.assemble(tokenizer.single, ids[:longest] or empty) for ids in token_ids]
 
 
 def json_beside(model: Model, name: str) -> dict[str, object]:
@@ -119,15 +121,15 @@ def json_beside(model: Model, name: str) -> dict[str, object]:
     from transformers.utils.hub import cached_file
 
     try:
-        found = cached_file(model.location, name, revision=model.revision, _raise_exceptions_for_missing_entries=False)
+        file = cached_file(model.location, name, revision=model.revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError):
         return {}
-    content = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+    content = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
     return content if isinstance(content, dict) else {}
 
 
 def _projection(encoder: Encoder, report: dict[str, object]) -> torch.Tensor | None:
-    """ColBERT's linear layer [dim, H], which transformers reads past: `linear.weight` in the checkpoint itself."""
+    """ColBERT's linear layer [dim, H], which transformers ignores: `linear.weight` in the checkpoint itself."""
     unexpected = report.get("unexpected_keys")
     if not isinstance(unexpected, list | set | tuple) or "linear.weight" not in unexpected:
         return None
@@ -136,32 +138,33 @@ def _projection(encoder: Encoder, report: dict[str, object]) -> torch.Tensor | N
 
     file = cached_file(encoder.model.location, "model.safetensors", revision=encoder.model.revision)
     with safe_open(file, framework="pt") as weights:
-        found: torch.Tensor = weights.get_tensor("linear.weight")
-    return found.to(encoder.model.torch_device, encoder.model.torch_dtype)
+        linear: torch.Tensor = weights.get_tensor("linear.weight")
+    return linear.to(encoder.model.torch_device, encoder.model.torch_dtype)
 
 
-class Memory:
-    """Remembers embeddings by text, the least recently used forgotten first when `capacity` vectors are held.
+class EmbeddingCache:
+    """Embeddings by text; the least recently used are dropped when more than `capacity` vectors are held.
 
-    A text is always embedded in the same company, settled when it is first met: the last bits of a vector depend on
-    the batch it was made in, and a run that goes on after a crash must find the vectors of an undisturbed one.
+    A text is always embedded in the same batch, assigned when it is first seen: the last bits of a vector depend on
+    the batch that it was computed in, and a run that resumes after a crash must get the vectors of an undisturbed one.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.held = 0
         self._items: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._company: dict[str, tuple[str, ...]] = {}
+        self._batches: dict[str, tuple[str, ...]] = {}
 
-    def settle(self, texts: Iterable[str]) -> None:
+    def assign_batches(self, texts: Iterable[str]) -> None:
         """Those of the texts that are new will be embedded together."""
-        new = tuple(text for text in dict.fromkeys(texts) if text not in self._company)
-        self._company.update(dict.fromkeys(new, new))
+        new = tuple(text for text in dict.fromkeys(texts) if text not in self._batches)
+        self._batches.update(dict.fromkeys(new, new))
 
-    def absent(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """The companies to embed so that all the texts are there."""
-        self.settle(texts)
-        return list({id(own): own for text in texts if text not in self for own in [self._company[text]]}.values())
+    def missing_batches(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The batches to embed so that all the texts are cached."""
+        self.assign_batches(texts)
+        missing = [self._batches[text] for text in texts if text not in self]
+        return list({id(batch): batch for batch in missing}.values())
 
     def __contains__(self, text: str) -> bool:
         return text in self._items
@@ -175,10 +178,10 @@ class Memory:
         self._items[text] = vectors
 
     def trim(self) -> None:
-        """Forget until within capacity; called between batches, so that what a batch needs stays while it runs."""
+        """Drop until within capacity; called between batches, so that what a batch needs stays while it runs."""
         while self.held > self.capacity:
-            _, forgotten = self._items.popitem(last=False)
-            self.held -= _vectors(forgotten)
+            _, dropped = self._items.popitem(last=False)
+            self.held -= _vectors(dropped)
 
 
 def _vectors(tensor: torch.Tensor) -> int:

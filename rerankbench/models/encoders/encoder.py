@@ -1,4 +1,4 @@
-"""Encoders at full speed: every text tokenised once, batches of equal lengths under a token budget, no pad waste."""
+"""Encoders: every text tokenised once, batches of similar lengths under a token budget, hardly any padding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.batching import token_batches
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.model import Model
 from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
     import torch
 
-    Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor | Sequence[torch.Tensor]]
+    Forward = Callable[[Sequence["Encoded"]], torch.Tensor | Sequence[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Tokenizer:
 
         self.backend: Any = model.load(AutoTokenizer.from_pretrained)
         if not self.backend.is_fast:
-            raise ConfigError("model.path", f"{model.location} has no fast tokenizer (tokenizer.json)")
-        self.backend.backend_tokenizer.no_truncation()  # a checkpoint may bring its own; lengths are ours to decide
+            raise ConfigError(key_of(model, "path"), f"{model.location} has no fast tokenizer (tokenizer.json)")
+        self.backend.backend_tokenizer.no_truncation()  # a checkpoint may set them; lengths are decided here
         self.backend.backend_tokenizer.no_padding()
         self._ids: dict[str, list[int]] = {}
         self.uses_segments = "token_type_ids" in self.backend.model_input_names
@@ -80,11 +80,11 @@ class Tokenizer:
         encoding = self.backend.backend_tokenizer.encode(*texts)
         parts: list[list[int]] = [[], [], [], [], []]
         segments = [0] * 5
-        place = 0
+        part = 0
         for token, sequence, segment in zip(encoding.ids, encoding.sequence_ids, encoding.type_ids, strict=True):
-            place = 2 * sequence + 1 if sequence is not None else place + place % 2
-            parts[place].append(token)
-            segments[place] = segment
+            part = 2 * sequence + 1 if sequence is not None else part + part % 2
+            parts[part].append(token)
+            segments[part] = segment
         if len(texts) == 1:
             parts[4], segments[4], parts[2] = parts[2], segments[2], []
         first, second, third, fourth, fifth = segments
@@ -116,13 +116,14 @@ class Encoder:
             positions -= 2  # these count positions from the padding index
         if wanted := self.model.max_length:
             if wanted > positions and any(n.endswith("position_embeddings") for n, _ in self.network.named_modules()):
-                raise ConfigError("model.max_length", f"{self.model.location} reads at most {positions} tokens")
+                problem = f"{self.model.location} reads at most {positions} tokens"
+                raise ConfigError(key_of(self.model, "max_length"), problem)
             return wanted
         return min(positions, int(self.tokenizer.backend.model_max_length))
 
     @property
     def budget(self) -> int:
-        """Padded tokens in a batch. On a CPU, where nothing is configured, 512 a thread: what its own cache holds."""
+        """Padded tokens in a batch. On a CPU, where nothing is configured, 512 a thread: what its cache holds."""
         import torch
 
         if self.model.batch_tokens or self.model.torch_device.type != "cpu":
@@ -147,15 +148,14 @@ class Encoder:
     def run(self, inputs: Sequence[Encoded], forward: Forward) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (index of the input, its part of `forward`'s output), batch by batch, longest inputs first.
 
-        `forward` takes the network's keyword arguments, each [B, T], and returns something to index by input.
+        `forward` takes the inputs of a batch and returns something to index by input.
         """
         import torch
 
         lengths = [len(item.ids) for item in inputs]
         for batch in token_batches(lengths, self.budget):
-            tensors = self.padded([inputs[i] for i in batch])
             with torch.inference_mode():
-                outputs = forward(tensors)
+                outputs = forward([inputs[i] for i in batch])
             self.usage.forward_passes += 1
             self.usage.prompt_tokens += sum(lengths[i] for i in batch)
             self.usage.padded_tokens += sum(lengths[batch[0]] - lengths[i] for i in batch)
@@ -187,7 +187,8 @@ def load_encoder(model: Model, auto_class: str, usage: Usage, **arguments: Any) 
         **arguments,
     )
     if adapters := model.applied_adapters():
-        from rerankbench.models.adapters.difference import applied
+        from rerankbench.models.adapters.difference import apply_differences
 
-        report["missing_keys"] = set(report["missing_keys"]) - set(applied(network, adapters).head)
+        applied = apply_differences(network, adapters, key_of(model, "adapters"))
+        report["missing_keys"] = set(report["missing_keys"]) - applied.head
     return Encoder(network.to(model.torch_device).eval(), tokenizer, model, usage), report

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import json_beside, single_inputs
 from rerankbench.models.model import Model
 from rerankbench.usage import Usage
@@ -15,7 +15,7 @@ from rerankbench.usage import Usage
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.models.encoders.encoder import Encoder
+    from rerankbench.models.encoders.encoder import Encoded, Encoder
 
 
 @dataclass
@@ -28,26 +28,25 @@ class SparseEncoder:
     def encode(self, texts: Sequence[str]) -> list[torch.Tensor]:
         """One sparse vector [V] a text, coalesced, float32 on the CPU."""
         inputs = single_inputs(self.encoder, texts, self.encoder.max_length)
-        found: dict[int, torch.Tensor] = {}
+        vectors: dict[int, torch.Tensor] = {}
         for index, weights in self.encoder.run(inputs, self._weights):
-            found[index] = weights.cpu().to_sparse().coalesce()
-        return [found[index] for index in range(len(texts))]
+            vectors[index] = weights.cpu().to_sparse().coalesce()
+        return [vectors[index] for index in range(len(texts))]
 
     def encode_tokens(self, texts: Sequence[str]) -> list[torch.Tensor]:
-        """Likewise without the network, for queries: each of a text's tokens weighs its idf, or 1 where none is given.
+        """Likewise without the network, for queries: the weight of a token is its idf, or 1 where none is given.
 
         The idf is that of the checkpoint's `idf.json`, token → weight (Geng & Ru, arXiv 2411.04403).
         """
         import torch
 
         weights = self._token_weights
-        found = []
+        vectors = []
         for ids in self.encoder.tokenizer.read(texts):
-            own = torch.tensor(sorted(set(ids)), dtype=torch.long)
-            found.append(
-                torch.sparse_coo_tensor(own[None], weights[own], weights.shape, check_invariants=False).coalesce()
-            )
-        return found
+            tokens = torch.tensor(sorted(set(ids)), dtype=torch.long)
+            vector = torch.sparse_coo_tensor(tokens[None], weights[tokens], weights.shape, check_invariants=False)
+            vectors.append(vector.coalesce())
+        return vectors
 
     @functools.cached_property
     def encoder(self) -> Encoder:
@@ -57,7 +56,7 @@ class SparseEncoder:
         encoder, report = load_encoder(self.model, "AutoModelForMaskedLM", self.usage)
         if missing := sorted(report["missing_keys"]):
             raise ConfigError(
-                "model.path",
+                key_of(self.model, "path"),
                 f"{self.model.location} has no trained masked language model head (missing weights: "
                 f"{', '.join(missing[:4])}); model=splade has one",
             )
@@ -65,7 +64,7 @@ class SparseEncoder:
 
     @functools.cached_property
     def _token_weights(self) -> torch.Tensor:
-        """What each token of a query weighs without the network, [V]."""
+        """The weight of each token of a query without the network, [V]."""
         import torch
 
         backend = self.encoder.tokenizer.backend
@@ -74,10 +73,11 @@ class SparseEncoder:
             weights[backend.convert_tokens_to_ids(token)] = float(str(weight))
         return weights
 
-    def _weights(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Tensors [B, T] -> [B, V]. The maximum first: what follows keeps the order, and is V numbers then, not T·V."""
+    def _weights(self, inputs: Sequence[Encoded]) -> torch.Tensor:
+        """[B, V]. The maximum first: what follows is monotone, and then computed for V numbers, not T·V."""
         import torch
 
+        tensors = self.encoder.padded(inputs)
         logits = self.encoder.network(**tensors).logits
         logits = logits.masked_fill_(tensors["attention_mask"].unsqueeze(-1) == 0, 0.0)
         return torch.log1p(torch.relu(logits.amax(1).float()))

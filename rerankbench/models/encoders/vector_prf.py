@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
 
@@ -16,17 +18,13 @@ class VectorPRF:
     """
 
     method: Literal["average", "rocchio"] = "rocchio"
-    depth: int = 5
-    alpha: float = 0.4
-    beta: float = 0.6
+    depth: Annotated[int, Ge(0)] = 5
+    alpha: Annotated[float, Ge(0)] = 0.4
+    beta: Annotated[float, Ge(0)] = 0.6
 
     def __post_init__(self) -> None:
-        if self.depth < 0:
-            raise ConfigError("depth", f"must not be negative, got {self.depth}")
-        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta == 0:
-            raise ConfigError(
-                "alpha", f"neither it nor beta may be negative, nor both 0; got {self.alpha}, {self.beta}"
-            )
+        if self.alpha + self.beta == 0:
+            raise ConfigError("alpha", "must be above 0 where beta is 0")
 
     def moved(self, query: Any, documents: Any) -> Any:
         """The new query [H], not normalised, of a query [H] and documents [N, H], best first; tensors or arrays."""

@@ -1,4 +1,4 @@
-"""What stands in the answers of OpenAI-compatible endpoints. Whatever is missing or misshapen reads as nothing."""
+"""Reads the answers of OpenAI-compatible endpoints. Whatever is missing or misshapen reads as nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rerankbench.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One token of an answer, and the tokens that were likely there with their log-probabilities."""
+class AnswerToken:
+    """One token of an answer, and the tokens that were likely in its position with their log-probabilities."""
 
-    token: str
-    likely: tuple[tuple[str, float], ...]
+    text: str
+    alternatives: tuple[tuple[str, float], ...]
 
 
 def dig(node: Any, *path: str | int) -> Any:
-    """What stands at a path of keys and indices, or None."""
+    """The value at a path of keys and indices, or None."""
     for step in path:
         if isinstance(node, dict):
             node = node.get(step)
@@ -36,32 +36,32 @@ def number(value: Any) -> float | None:
     return float(value) if fits else None
 
 
-def choice(answer: Any) -> dict[str, Any]:
-    """The only choice of an answer; empty where there is none."""
-    found = dig(answer, "choices", 0)
-    return found if isinstance(found, dict) else {}
+def choices(answer: Any) -> list[dict[str, Any]]:
+    """The choices of an answer."""
+    found = dig(answer, "choices")
+    return [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
 
 
-def text_of(answer: Any, stop: Sequence[str]) -> str:
-    """The generated text, with the text that stopped it, which APIs leave out."""
-    own = choice(answer)
-    text = dig(own, "message", "content") if "message" in own else own.get("text")
+def text_of(answer: Any, stop: Sequence[str], index: int = 0) -> str:
+    """The generated text of the choice at this index, with the text that stopped it, which APIs leave out."""
+    choice = dig(choices(answer), index) or {}
+    text = dig(choice, "message", "content") if "message" in choice else choice.get("text")
     if not isinstance(text, str):
         return ""
-    if own.get("finish_reason") != "stop" or any(text.endswith(ending) for ending in stop):
+    if choice.get("finish_reason") != "stop" or any(text.endswith(ending) for ending in stop):
         return text
-    if "stop_reason" in own:  # vLLM says which; null is the end token
-        return text + (own["stop_reason"] if own["stop_reason"] in stop else "")
+    if "stop_reason" in choice:  # vLLM says which; null is the end token
+        return text + (choice["stop_reason"] if choice["stop_reason"] in stop else "")
     return text + (stop[0] if len(stop) == 1 else "")
 
 
-def places(answer: Any) -> list[Place] | None:
-    """The tokens of an answer from chat or plain completions; None where no log-probabilities are told."""
-    found = choice(answer).get("logprobs")
+def answer_tokens(answer: Any) -> list[AnswerToken] | None:
+    """The tokens of an answer from chat or plain completions; None where it has no log-probabilities."""
+    found = dig(choices(answer), 0, "logprobs")
     if isinstance(tokens := dig(found, "content"), list):
-        return [Place(str(dig(token, "token") or ""), _likely(dig(token, "top_logprobs"))) for token in tokens]
+        return [AnswerToken(str(dig(token, "token") or ""), _likely(dig(token, "top_logprobs"))) for token in tokens]
     if isinstance(listed := dig(found, "top_logprobs"), list):
-        return [Place(str(dig(found, "tokens", i) or ""), _likely(one)) for i, one in enumerate(listed)]
+        return [AnswerToken(str(dig(found, "tokens", i) or ""), _likely(likely)) for i, likely in enumerate(listed)]
     return None
 
 
@@ -70,23 +70,23 @@ def echoed(answer: Any, ending: str) -> list[float]:
 
     One token more than the prompt has is generated, unless the answer says otherwise.
     """
-    tokens, scores = (dig(choice(answer), "logprobs", name) for name in ("tokens", "token_logprobs"))
+    tokens, scores = (dig(choices(answer), 0, "logprobs", name) for name in ("tokens", "token_logprobs"))
     if not isinstance(tokens, list) or not isinstance(scores, list) or len(tokens) != len(scores):
         return []
-    told = number(dig(answer, "usage", "prompt_tokens"))
-    length = len(tokens) - 1 if told is None else min(int(told), len(tokens))
-    written, inside = "", []
+    counted = number(dig(answer, "usage", "prompt_tokens"))
+    length = len(tokens) - 1 if counted is None else min(int(counted), len(tokens))
+    text, inside = "", []
     for token, score in zip(reversed(tokens[:length]), reversed(scores[:length]), strict=True):
-        if len(written) >= len(ending):
+        if len(text) >= len(ending):
             break
-        written = str(token) + written
+        text = str(token) + text
         inside.append(number(score))
     known = [score for score in inside if score is not None]
-    return known if written.endswith(ending) and len(known) == len(inside) else []
+    return known if text.endswith(ending) and len(known) == len(inside) else []
 
 
 def count(usage: Usage, answer: Any) -> None:
-    """Add what an answer says it cost."""
+    """Add the usage that an answer reports."""
     usage.forward_passes += answer is not None
     for name, path in (
         ("prompt_tokens", ("prompt_tokens",)),

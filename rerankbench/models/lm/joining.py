@@ -1,4 +1,4 @@
-"""Tokenizers that read the parts of a text as they read the whole."""
+"""Tokenizers that give the parts of a text the tokens that they have in the whole."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def joinable(backend: Any) -> tuple[Any, str]:
-    """A copy of a `tokenizers.Tokenizer` that puts no space before what it reads, and the space it would have put.
+    """A copy of a `tokenizers.Tokenizer` that adds no space before a text, and the space it would have added.
 
-    SentencePiece takes every text for the beginning of one and gives its first word a space; of a text read in parts
-    only the first part is to have that.
+    SentencePiece gives the first word of every text a space; where a text is tokenized in parts, only the first part
+    may have it.
     """
     from tokenizers import Tokenizer
 

@@ -1,18 +1,18 @@
-"""Texts one behind the other in a single row, each attending to itself alone: no padding, and no company that matters.
+"""Sequence packing: texts concatenated in one row, each attending to itself alone, so without any padding.
 
-On a CPU the matrix products give a row the same bits in any company, so a text's states, and with them every score,
-do not depend on what it is read beside. In bfloat16, where padding shifts the last bits, that decides close choices.
+On a CPU the matrix products give a row the same bits in any batch, so a text's states, and with them every score, are
+batch-invariant. In bfloat16, where padding changes the last bits, that decides close choices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.batching import packs
-from rerankbench.models.lm.prefix_cache import Beginnings
+from rerankbench.models.lm.attention_hook import attention_hook, use_hooked_attention
+from rerankbench.models.lm.prefix_cache import PrefixCache
 from rerankbench.usage import Usage
 
 if TYPE_CHECKING:
@@ -20,120 +20,122 @@ if TYPE_CHECKING:
 
     from rerankbench.models.lm.prefix_cache import KeysValues
 
-NAME = "rerankbench_packed"
-
 
 @dataclass
-class Piece:
-    """A text, or what follows a beginning whose keys and values are known. read: its own, filled while it is read."""
+class Segment:
+    """A text, or the rest of one behind a prefix. prefix: keys and values of the `prefix_length` tokens before it.
+
+    keys_values: its own, collected during the pass; None where they are not wanted.
+    """
 
     ids: Sequence[int]
-    behind: KeysValues = field(default_factory=list)
-    places_behind: int = 0
-    read: KeysValues | None = None
+    prefix: KeysValues = field(default_factory=list)
+    prefix_length: int = 0
+    keys_values: KeysValues | None = None
 
 
 @dataclass
-class Packed:
-    """Reads texts in packs of up to `budget` tokens; a longer text is a pack of its own."""
+class PackedReader:
+    """Runs texts in packs of up to `budget` tokens; a longer text is a pack of its own."""
 
     network: Any
     budget: int
     usage: Usage
-    _kept: Beginnings = field(default_factory=Beginnings)
+    _cache: PrefixCache = field(default_factory=PrefixCache)
 
-    def texts(self, inputs: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor, KeysValues]]:
-        """Yield (index, hidden state of the last place [1, H], keys and values of all places)."""
+    def prefill(self, inputs: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor, KeysValues]]:
+        """Yield (index, hidden state of the last position [1, H], keys and values of all positions)."""
         for pack in packs([len(ids) for ids in inputs], self.budget):
-            pieces = [Piece(inputs[i], read=[]) for i in pack]
-            found = self._run(pieces)
+            segments = [Segment(inputs[i], keys_values=[]) for i in pack]
+            outputs = self._run(segments)
             self.usage.prompt_tokens += sum(len(inputs[i]) for i in pack)
-            for index, piece, states in zip(pack, pieces, found, strict=True):
-                assert piece.read is not None
-                yield index, states[-1:], piece.read
+            for index, segment, states in zip(pack, segments, outputs, strict=True):
+                assert segment.keys_values is not None
+                yield index, states[-1:], segment.keys_values
 
-    def states(
-        self, inputs: Sequence[tuple[int, ...]], beginnings: Sequence[tuple[int, ...]], keep: int
+    def hidden_states(
+        self, inputs: Sequence[tuple[int, ...]], prefixes: Sequence[tuple[int, ...]], last: int
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield (index, hidden states [≤ keep, H] of the last `keep` places); beginnings: what each may start from."""
-        for pack in packs([len(ids) - len(b) for ids, b in zip(inputs, beginnings, strict=True)], self.budget):
-            wanted = sorted({beginnings[i] for i in pack} - {()})
-            new: dict[tuple[int, ...], KeysValues] = {b: [] for b in wanted if b not in self._kept}
-            known = {(): [], **new, **{b: self._kept[b] for b in wanted if b not in new}}
-            pieces = [Piece(b, read=read) for b, read in new.items()]
-            for b, ids in ((beginnings[i], inputs[i]) for i in pack):
-                pieces.append(Piece(ids[len(b) :], known[b], len(b)))
-            found = self._run(pieces)[len(new) :]
-            for beginning, read in new.items():
-                self._kept.add(beginning, read)
+        """Yield (index, hidden states [≤ last, H] of the `last` positions); prefixes: the cached prefix of each."""
+        for pack in packs([len(ids) - len(prefix) for ids, prefix in zip(inputs, prefixes, strict=True)], self.budget):
+            wanted = sorted({prefixes[i] for i in pack} - {()})
+            new: dict[tuple[int, ...], KeysValues] = {prefix: [] for prefix in wanted if prefix not in self._cache}
+            known = {(): [], **new, **{prefix: self._cache[prefix] for prefix in wanted if prefix not in new}}
+            segments = [Segment(prefix, keys_values=keys_values) for prefix, keys_values in new.items()]
+            for prefix, ids in ((prefixes[i], inputs[i]) for i in pack):
+                segments.append(Segment(ids[len(prefix) :], known[prefix], len(prefix)))
+            outputs = self._run(segments)[len(new) :]
+            for prefix, keys_values in new.items():
+                self._cache.add(prefix, keys_values)
             self.usage.prompt_tokens += sum(len(inputs[i]) for i in pack)
-            # Each prompt that starts from a beginning adds it, the first one too, which had to read it.
-            self.usage.reused_tokens += sum(len(beginnings[i]) for i in pack) - sum(map(len, new))
-            yield from zip(pack, (states[-keep:] for states in found), strict=True)
+            # Each prompt counts its prefix as reused, except that a new prefix had to be computed once.
+            self.usage.reused_tokens += sum(len(prefixes[i]) for i in pack) - sum(map(len, new))
+            yield from zip(pack, (states[-last:] for states in outputs), strict=True)
 
-    def _run(self, pieces: Sequence[Piece]) -> list[torch.Tensor]:
-        """The hidden states [T, H] of each piece, from one pass."""
+    def _run(self, segments: Sequence[Segment]) -> list[torch.Tensor]:
+        """The hidden states [T, H] of each segment, from one pass."""
         import torch
 
         device = self.network.device
-        ids = torch.tensor([[token for piece in pieces for token in piece.ids]], device=device)
-        places = [torch.arange(len(p.ids)) + p.places_behind for p in pieces]
-        with torch.inference_mode(), _packing(pieces):
+        ids = torch.tensor([[token for segment in segments for token in segment.ids]], device=device)
+        positions = [torch.arange(len(segment.ids)) + segment.prefix_length for segment in segments]
+        with torch.inference_mode(), attention_hook(_PackedAttention(segments)):
             out = self.network.base_model(
                 input_ids=ids,
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # of ours: none is to be made
-                position_ids=torch.cat(places)[None].to(device),
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # so that none is built
+                position_ids=torch.cat(positions)[None].to(device),
                 use_cache=False,
             ).last_hidden_state[0]
         self.usage.forward_passes += 1
-        return list(out.split([len(piece.ids) for piece in pieces]))
+        return list(out.split([len(segment.ids) for segment in segments]))
 
 
-def packable(network: Any) -> bool:
-    """Make the network's attention that of packs, if two texts read in one pack come out as each by itself.
+def enable_packing(network: Any) -> bool:
+    """Set the network's attention to one that can pack, if two texts in one pack give what each gives by itself.
 
-    They do not where places meet outside of attention (convolutions, recurrent layers) or where attention is computed
-    in a way of the network's own; then it is left as it was.
+    They do not where tokens meet outside of attention (convolutions, recurrent layers) or where the network computes
+    attention in its own way; then it is left as it was.
     """
     import torch
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     if network.config.get_text_config()._attn_implementation != "sdpa":
         return False
     texts = [tuple(range(3, 12)), tuple(range(7, 13))]
     with torch.inference_mode():
         alone = [network.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in texts]
-    AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
     try:
-        network.set_attn_implementation(NAME)
+        use_hooked_attention(network)
         first, second = texts
-        read: KeysValues = []
-        pieces = [Piece(first), Piece(second[:4], read=read), Piece(second[4:], read, 4)]
-        a, b, c = Packed(network, len(first + second), Usage())._run(pieces)
-        near = all(map(_near, alone, (a, torch.cat([b, c]))))
+        prefix: KeysValues = []
+        segments = [Segment(first), Segment(second[:4], keys_values=prefix), Segment(second[4:], prefix, 4)]
+        a, b, c = PackedReader(network, len(first + second), Usage())._run(segments)
+        equal = all(map(_nearly_equal, alone, (a, torch.cat([b, c]))))
     except (ValueError, KeyError, TypeError, RuntimeError, ImportError):
-        near = False
-    if not near:
+        equal = False
+    if not equal:
         network.set_attn_implementation("sdpa")
-    return near
+    return equal
 
 
-def _near(states: torch.Tensor, others: torch.Tensor) -> bool:
+def _nearly_equal(states: torch.Tensor, others: torch.Tensor) -> bool:
     return float((states - others).abs().max()) <= 0.05 * float(states.abs().max())
 
 
-class _Pack:
-    """The pieces that are being read, and the layer that they have reached."""
+class _PackedAttention:
+    """The attention of one packed pass, called layer by layer."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self.pieces = pieces
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = segments
         self.layer = 0
         self.masks: dict[tuple[int, int], torch.Tensor] = {}
 
-    def attend(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float | None,
     ) -> torch.Tensor:
         """query: [1, heads, T, size], key and value: [1, key heads, T, size] -> [1, T, heads, size]."""
         import torch
@@ -141,66 +143,35 @@ class _Pack:
         groups = query.shape[1] // key.shape[1]
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
         start = 0
-        for piece in self.pieces:
-            own = slice(start, start := start + len(piece.ids))
-            keys, values = key[0, :, own], value[0, :, own]
-            if piece.read is not None:
-                piece.read.append((keys.clone(), values.clone()))  # a view would hold on to the whole pack
-            if piece.places_behind:
-                before = piece.behind[self.layer]
+        for segment in self.segments:
+            span = slice(start, start := start + len(segment.ids))
+            keys, values = key[0, :, span], value[0, :, span]
+            if segment.keys_values is not None:
+                segment.keys_values.append((keys.clone(), values.clone()))  # a view would hold the whole pack
+            if segment.prefix_length:
+                before = segment.prefix[self.layer]
                 keys, values = torch.cat([before[0], keys], 1), torch.cat([before[1], values], 1)
-            # Heads that share keys stand side by side, so that the keys are a view, not copies.
-            wanted = query[0, :, own].reshape(-1, groups, len(piece.ids), query.shape[3])
-            many = (-1, groups, -1, -1)
+            # Heads that share keys are adjacent, so that the keys are a view, not copies.
+            queries = query[0, :, span].reshape(-1, groups, len(segment.ids), query.shape[3])
+            expanded = (-1, groups, -1, -1)
             attended = torch.nn.functional.scaled_dot_product_attention(
-                wanted,
-                keys[:, None].expand(many),
-                values[:, None].expand(many),
-                attn_mask=self._mask(piece, query) if piece.places_behind else None,
-                is_causal=not piece.places_behind,
+                queries,
+                keys[:, None].expand(expanded),
+                values[:, None].expand(expanded),
+                attn_mask=self._mask(segment, query) if segment.prefix_length else None,
+                is_causal=not segment.prefix_length,
                 scale=scaling,
             )
-            out[0, own] = attended.flatten(0, 1).transpose(0, 1)
+            out[0, span] = attended.flatten(0, 1).transpose(0, 1)
         self.layer += 1
         return out
 
-    def _mask(self, piece: Piece, query: torch.Tensor) -> torch.Tensor:
-        """0 where attention goes, else -inf, [T, places behind + T]: to all behind, and to its own up to each place."""
+    def _mask(self, segment: Segment, query: torch.Tensor) -> torch.Tensor:
+        """0 where attention goes, else -inf, [T, prefix + T]: the whole prefix, and the segment up to each position."""
         import torch
 
-        shape = (len(piece.ids), piece.places_behind + len(piece.ids))
+        shape = (len(segment.ids), segment.prefix_length + len(segment.ids))
         if shape not in self.masks:
             hidden = torch.full(shape, -torch.inf, dtype=query.dtype, device=query.device)
-            self.masks[shape] = hidden.triu(piece.places_behind + 1)
+            self.masks[shape] = hidden.triu(segment.prefix_length + 1)
         return self.masks[shape]
-
-
-_packs: list[_Pack] = []
-"""The one that is being read; empty otherwise."""
-
-
-@contextmanager
-def _packing(pieces: Sequence[Piece]) -> Iterator[None]:
-    _packs.append(_Pack(pieces))
-    try:
-        yield
-    finally:
-        _packs.pop()
-
-
-def _attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer: outside of packs, plain scaled dot product attention."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    if _packs:
-        return _packs[-1].attend(query, key, value, scaling), None
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-    return output, None

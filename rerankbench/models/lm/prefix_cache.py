@@ -1,10 +1,13 @@
-"""The beginnings that prompts share: which ones are worth reading once, and the keys and values kept of them."""
+"""The prefix cache: which prefixes of prompts are worth computing once, and their keys and values."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 if TYPE_CHECKING:
     import torch
@@ -13,56 +16,52 @@ if TYPE_CHECKING:
     """Of one text, for each layer: [heads, T, size] twice."""
 
 MIN_SHARED = 8
-"""Tokens a beginning must have to be worth keeping."""
+"""Tokens that a prefix must have to be worth caching."""
 LIKELY_SHARED = 1 / 8
-"""What stands before the first document, if it is a larger part of its prompt than this, is kept although no other
-prompt of the call has it: the next round of a sequential strategy will ask about the same query."""
-KEPT_BYTES = 1 << 30
-"""Bytes of keys and values that are kept; the least recently used go first."""
+"""The prefix before the first document, if it is a larger part of its prompt than this, is cached even if no other
+prompt of the call shares it: the next round of a sequential strategy will ask about the same query."""
+MAX_BYTES = 1 << 30
+"""Bytes of keys and values that are cached; the least recently used are dropped first."""
 
 
-def shared_beginnings(
-    inputs: Sequence[tuple[int, ...]], cuts: Sequence[Sequence[int]], keep: int
+def shared_prefixes(
+    inputs: Sequence[tuple[int, ...]], prefix_lengths: Sequence[Sequence[int]], last: int
 ) -> list[tuple[int, ...]]:
-    """The beginning of each input that is kept: the longest one that others share, or one that is likely to be.
+    """The prefix of each input that is cached: the longest one that others share, or one that is likely to be.
 
-    cuts: where an input may be cut; its last `keep` places are never in a beginning. This depends on the inputs alone,
-    not on what is kept already, and so does every score, to the last bit.
+    prefix_lengths: candidates for each input; its `last` positions are never in a prefix. The choice depends on the
+    inputs alone, not on what is cached already, and so does every score, to the last bit.
     """
     candidates = [
-        [ids[:cut] for cut in sorted(places, reverse=True) if MIN_SHARED <= cut <= len(ids) - keep]
-        for ids, places in zip(inputs, cuts, strict=True)
+        [ids[:length] for length in sorted(lengths, reverse=True) if MIN_SHARED <= length <= len(ids) - last]
+        for ids, lengths in zip(inputs, prefix_lengths, strict=True)
     ]
-    counts = Counter(beginning for own in candidates for beginning in own)
+    counts = Counter(prefix for prefixes in candidates for prefix in prefixes)
     chosen = []
-    for ids, own, places in zip(inputs, candidates, cuts, strict=True):
-        first = own[-1] if own else ()
-        likely = first if len(first) == min(places, default=0) > LIKELY_SHARED * len(ids) else ()
-        chosen.append(next((beginning for beginning in own if counts[beginning] > 1), likely))
+    for ids, prefixes, lengths in zip(inputs, candidates, prefix_lengths, strict=True):
+        shortest = prefixes[-1] if prefixes else ()
+        likely = shortest if len(shortest) == min(lengths, default=0) > LIKELY_SHARED * len(ids) else ()
+        chosen.append(next((prefix for prefix in prefixes if counts[prefix] > 1), likely))
     return chosen
 
 
-class Beginnings:
-    """Keys and values of beginnings, by their ids."""
+class PrefixCache:
+    """Keys and values of prefixes, by their ids."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, ...], KeysValues] = OrderedDict()
-        self._bytes = 0
+        self._cached: LRUCache[tuple[int, ...], KeysValues] = LRUCache(MAX_BYTES, getsizeof=_bytes)
 
-    def __contains__(self, beginning: tuple[int, ...]) -> bool:
-        return beginning in self._kept
+    def __contains__(self, prefix: tuple[int, ...]) -> bool:
+        return prefix in self._cached
 
-    def __getitem__(self, beginning: tuple[int, ...]) -> KeysValues:
-        self._kept.move_to_end(beginning)
-        return self._kept[beginning]
+    def __getitem__(self, prefix: tuple[int, ...]) -> KeysValues:
+        return self._cached[prefix]
 
-    def add(self, beginning: tuple[int, ...], read: KeysValues) -> None:
-        """Keep what was read of a beginning that is not kept yet, and let go of what is too much."""
-        self._kept[beginning] = read
-        self._bytes += _bytes(read)
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+    def add(self, prefix: tuple[int, ...], keys_values: KeysValues) -> None:
+        """Cache what was computed of a prefix, unless it alone is too large."""
+        with suppress(ValueError):
+            self._cached[prefix] = keys_values
 
 
-def _bytes(read: KeysValues) -> int:
-    return sum(keys.nbytes + values.nbytes for keys, values in read)
+def _bytes(keys_values: KeysValues) -> int:
+    return sum(keys.nbytes + values.nbytes for keys, values in keys_values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import histogram, similarity, softmax
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -18,13 +19,8 @@ class ANMM:
     """bins: of similarity values, whose sums are weighed; the last of exact matches. hidden: of the layer on them."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    bins: int = 50
-    hidden: int = 16
-
-    def __post_init__(self) -> None:
-        for key, least in (("bins", 2), ("hidden", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(key, f"must be at least {least}, got {getattr(self, key)}")
+    bins: Annotated[int, Ge(2)] = 50
+    hidden: Annotated[int, Ge(1)] = 16
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

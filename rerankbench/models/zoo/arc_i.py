@@ -1,11 +1,12 @@
-"""ARC-I: each text through convolutions and pooling of its own, then an MLP on both (Hu et al., arXiv 1503.03244)."""
+"""ARC-I: separate convolutions and pooling for each text, then an MLP on both (Hu et al., arXiv 1503.03244)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import ngrams
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -18,14 +19,9 @@ class ArcI:
     """blocks: convolutions over 3 tokens, each followed by a maximum of 2; filters: of each. hidden: of the MLP."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    blocks: int = 2
-    filters: int = 64
-    hidden: int = 64
-
-    def __post_init__(self) -> None:
-        for key, least in (("blocks", 1), ("filters", 1), ("hidden", 2)):
-            if getattr(self, key) < least:
-                raise ConfigError(key, f"must be at least {least}, got {getattr(self, key)}")
+    blocks: Annotated[int, Ge(1)] = 2
+    filters: Annotated[int, Ge(1)] = 64
+    hidden: Annotated[int, Ge(2)] = 64
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import cells, grid_max, ngrams
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -19,17 +20,12 @@ class ArcII:
     between them. rows, columns: of the grid of the last maximum. hidden: of the MLP."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    filters: int = 32
-    first: int = 16
-    second: int = 32
-    rows: int = 4
-    columns: int = 8
-    hidden: int = 64
-
-    def __post_init__(self) -> None:
-        for key in ("filters", "first", "second", "rows", "columns", "hidden"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
+    filters: Annotated[int, Ge(1)] = 32
+    first: Annotated[int, Ge(1)] = 16
+    second: Annotated[int, Ge(1)] = 32
+    rows: Annotated[int, Ge(1)] = 4
+    columns: Annotated[int, Ge(1)] = 8
+    hidden: Annotated[int, Ge(1)] = 64
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

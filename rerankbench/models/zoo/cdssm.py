@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge, Gt
+
 from rerankbench.models.zoo.matching import ngrams
 from rerankbench.models.zoo.network import Sizes, Text
 from rerankbench.models.zoo.trigrams import token_vectors, trigram_layer
@@ -22,19 +23,12 @@ class CDSSM:
     """
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "none"
-    buckets: int = 8192
-    width: int = 64
-    words: int = 3
-    filters: int = 128
-    output: int = 64
-    gamma: float = 10.0
-
-    def __post_init__(self) -> None:
-        for key in ("buckets", "width", "words", "filters", "output"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
-        if self.gamma <= 0:
-            raise ConfigError("gamma", f"must be positive, got {self.gamma}")
+    buckets: Annotated[int, Ge(1)] = 8192
+    width: Annotated[int, Ge(1)] = 64
+    words: Annotated[int, Ge(1)] = 3
+    filters: Annotated[int, Ge(1)] = 128
+    output: Annotated[int, Ge(1)] = 64
+    gamma: Annotated[float, Gt(0)] = 10.0
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""
@@ -56,7 +50,7 @@ class CDSSM:
         """[B, output]."""
         words = token_vectors(layers["trigrams"], text.ids, text.mask)
         features = ngrams(layers["convolution"], words, text.mask).tanh()
-        # -1 is tanh's own least value: padding is never the maximum, and an empty text is all -1
+        # -1 is tanh's least value: padding is never the maximum, and an empty text is all -1
         best = features.masked_fill(~text.mask.unsqueeze(-1), -1.0).amax(1)
-        found: torch.Tensor = layers["dense"](best).tanh()
-        return found
+        vectors: torch.Tensor = layers["dense"](best).tanh()
+        return vectors

@@ -1,4 +1,4 @@
-"""A neural ranker in a folder: `neural.json` (what it is), `model.safetensors` (all that is learnt) and a tokenizer."""
+"""A neural ranker in a folder: `neural.json` (what it is), `model.safetensors` (all learnt weights) and a tokenizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import json_beside
 from rerankbench.models.zoo.network import Network, Sizes
 from rerankbench.models.zoo.ranker import ranker
@@ -47,7 +47,7 @@ def new_ranker(
         encoder = model.load(transformers.AutoModel.from_pretrained, dtype=torch.float32, use_safetensors=True)
         table = encoder.get_input_embeddings().weight.detach()
         # Encoders keep small numbers there (0.05 in BERT): convolutions of them begin near zero, and steps of Adam,
-        # which are absolute, would soon leave nothing of them.
+        # which are absolute, would soon erase them.
         table = table / table.square().mean().sqrt()
     idf = torch.ones(len(tokenizer.backend))
     return ranker(network, _sizes(tokenizer, table, max_query, max_document), table, idf).to(model.torch_device)
@@ -62,19 +62,16 @@ def load_ranker(
     """
     import torch
 
-    found = json_beside(model, FILE)
-    own = type(network).__module__.rpartition(".")[2]
-    if not found:
-        raise ConfigError(
-            "model.path",
-            f"{model.location} has no trained neural ranker; train one with "
-            f"`rerankbench train recipe=neural reranker={own}`",
-        )
-    if found.pop("schema", None) != SCHEMA:
-        raise ConfigError("model.path", f"{model.location} was written by another version of rerankbench")
-    for key, value in described(network, max_query, max_document).items():
-        if found.get(key) != value:
-            raise ConfigError("model.path", f"{model.location} was trained with {key}={found.get(key)}, not {value}")
+    stored, key = json_beside(model, FILE), key_of(model, "path")
+    if not stored:
+        option = type(network).__module__.rpartition(".")[2]
+        way = f"train one with `rerankbench train recipe=neural reranker={option}`"
+        raise ConfigError(key, f"{model.location} has no trained neural ranker; {way}")
+    if stored.pop("schema", None) != SCHEMA:
+        raise ConfigError(key, f"{model.location} was written by another version of rerankbench")
+    for name, value in described(network, max_query, max_document).items():
+        if stored.get(name) != value:
+            raise ConfigError(key, f"{model.location} was trained with {name}={stored.get(name)}, not {value}")
     weights = model.load(_weights)
     table = weights.get("table", torch.zeros(0, 0))
     trained = ranker(network, _sizes(tokenizer, table, max_query, max_document), table, weights["idf"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import cosine, kernels, ngrams
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -17,19 +18,14 @@ if TYPE_CHECKING:
 class ConvKNRM:
     """filters: of each n-gram length, 1 to `longest`. kernels: how many, the first of exact matches.
 
-    log1p: log(1 + count) in place of 0.01 · log(count).
+    log1p: log(1 + count) instead of 0.01 · log(count).
     """
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    filters: int = 64
-    longest: int = 3
-    kernels: int = 11
+    filters: Annotated[int, Ge(1)] = 64
+    longest: Annotated[int, Ge(1)] = 3
+    kernels: Annotated[int, Ge(2)] = 11
     log1p: bool = False
-
-    def __post_init__(self) -> None:
-        for key, least in (("filters", 1), ("longest", 1), ("kernels", 2)):
-            if getattr(self, key) < least:
-                raise ConfigError(key, f"must be at least {least}, got {getattr(self, key)}")
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import cells, histogram, similarity, softmax
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -18,13 +19,8 @@ class DRMM:
     """bins: of the histogram of log(1 + count), the last one of exact matches. hidden: of the MLP, tanh."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "frozen"
-    bins: int = 30
-    hidden: int = 8
-
-    def __post_init__(self) -> None:
-        for key, least in (("bins", 2), ("hidden", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(key, f"must be at least {least}, got {getattr(self, key)}")
+    bins: Annotated[int, Ge(2)] = 30
+    hidden: Annotated[int, Ge(1)] = 8
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

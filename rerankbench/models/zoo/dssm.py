@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge, Gt
+
 from rerankbench.models.zoo.network import Sizes, Text
 from rerankbench.models.zoo.trigrams import token_vectors, trigram_layer
 
@@ -18,17 +19,10 @@ class DSSM:
     """buckets: of the trigram hash. hidden, output: of the tower's two tanh layers. gamma: scale of the cosine."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "none"
-    buckets: int = 8192
-    hidden: int = 128
-    output: int = 64
-    gamma: float = 10.0
-
-    def __post_init__(self) -> None:
-        for key in ("buckets", "hidden", "output"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
-        if self.gamma <= 0:
-            raise ConfigError("gamma", f"must be positive, got {self.gamma}")
+    buckets: Annotated[int, Ge(1)] = 8192
+    hidden: Annotated[int, Ge(1)] = 128
+    output: Annotated[int, Ge(1)] = 64
+    gamma: Annotated[float, Gt(0)] = 10.0
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge, Interval
+
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.zoo.matching import exact, ngrams
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -18,25 +20,17 @@ class DUET:
     """filters: of every layer. window: tokens of the document over which the distributed part takes the maximum."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    filters: int = 64
-    window: int = 20
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        for key in ("filters", "window"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError("dropout", f"must lie in [0, 1), got {self.dropout}")
+    filters: Annotated[int, Ge(1)] = 64
+    window: Annotated[int, Ge(1)] = 20
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.2
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network. Raises ConfigError for a window longer than the longest document."""
         from torch.nn import Conv1d, Dropout, Linear, Sequential, Tanh
 
         if self.window > sizes.document:
-            raise ConfigError(
-                "reranker.scorer.network.window", f"must be at most max_document={sizes.document}, got {self.window}"
-            )
+            problem = f"must be at most max_document={sizes.document}, got {self.window}"
+            raise ConfigError(key_of(self, "window"), problem)
 
         def mlp(width: int) -> Sequential:
             dense = [Linear(width, self.filters), Tanh(), Linear(self.filters, self.filters), Tanh()]
@@ -81,7 +75,7 @@ def _local(layers: Any, query: Text, document: Text) -> torch.Tensor:
 
 
 def _tanh_ngrams(layer: Any, text: Text) -> torch.Tensor:
-    """[B, T, F], -1 in padding: tanh's own least value, so that no maximum sees it."""
+    """[B, T, F], -1 in padding: tanh's least value, so that it is never a maximum."""
     return ngrams(layer, text.vectors, text.mask).tanh().masked_fill(~text.mask.unsqueeze(-1), -1.0)
 
 

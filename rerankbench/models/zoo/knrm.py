@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import kernels, similarity
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -15,15 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KNRM:
-    """kernels: how many, the first of exact matches. log1p: log(1 + count) in place of 0.01 · log(count)."""
+    """kernels: how many, the first of exact matches. log1p: log(1 + count) instead of 0.01 · log(count)."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    kernels: int = 11
+    kernels: Annotated[int, Ge(2)] = 11
     log1p: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kernels < 2:
-            raise ConfigError("kernels", f"must be at least 2, got {self.kernels}")
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

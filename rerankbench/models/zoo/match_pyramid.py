@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import exact, grid_max, similarity
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -19,15 +20,10 @@ class MatchPyramid:
     MLP."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "trained"
-    filters: int = 16
-    rows: int = 3
-    columns: int = 10
-    hidden: int = 64
-
-    def __post_init__(self) -> None:
-        for key in ("filters", "rows", "columns", "hidden"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
+    filters: Annotated[int, Ge(1)] = 16
+    rows: Annotated[int, Ge(1)] = 3
+    columns: Annotated[int, Ge(1)] = 10
+    hidden: Annotated[int, Ge(1)] = 64
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

@@ -75,8 +75,8 @@ def ngrams(layer: Any, vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tenso
     from torch.nn.functional import pad
 
     padded = pad(vectors.transpose(1, 2), (0, layer.kernel_size[0] - 1))
-    found: torch.Tensor = layer(padded).transpose(1, 2)
-    return found * mask.unsqueeze(-1)
+    outputs: torch.Tensor = layer(padded).transpose(1, 2)
+    return outputs * mask.unsqueeze(-1)
 
 
 def grid_max(image: torch.Tensor, query: Text, document: Text, rows: int, columns: int) -> torch.Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.models.zoo.matching import cells, similarity, softmax
 from rerankbench.models.zoo.network import Sizes, Text
 
@@ -18,15 +19,10 @@ class PACRR:
     """filters: of the n×n convolutions over the similarities, n = 1 to `longest`. k: best matches kept of each."""
 
     embeddings: ClassVar[Literal["trained", "frozen", "none"]] = "frozen"
-    filters: int = 32
-    longest: int = 3
-    k: int = 2
-    hidden: int = 32
-
-    def __post_init__(self) -> None:
-        for key in ("filters", "longest", "k", "hidden"):
-            if getattr(self, key) < 1:
-                raise ConfigError(key, f"must be at least 1, got {getattr(self, key)}")
+    filters: Annotated[int, Ge(1)] = 32
+    longest: Annotated[int, Ge(1)] = 3
+    k: Annotated[int, Ge(1)] = 2
+    hidden: Annotated[int, Ge(1)] = 32
 
     def layers(self, sizes: Sizes) -> dict[str, torch.nn.Module]:
         """See Network."""

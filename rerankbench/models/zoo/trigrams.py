@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def trigrams(token: str) -> list[str]:
-    """The letter trigrams of `#token#`; a piece that goes on with a word has no `#` in front."""
+    """The letter trigrams of `#token#`; a word piece that continues a word has no `#` in front."""
     continues = token.startswith("##")
     word = token.removeprefix("##").lstrip("▁Ġ").lower()
     marked = f"{word}#" if continues else f"#{word}#"
@@ -36,5 +36,5 @@ def token_vectors(layer: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Te
 
     # Each token is looked up once, however often it occurs.
     distinct, places = torch.unique(ids, return_inverse=True)
-    found: torch.Tensor = layer(layer.trigrams[distinct])
-    return found[places] * mask.unsqueeze(-1)
+    vectors: torch.Tensor = layer(layer.trigrams[distinct])
+    return vectors[places] * mask.unsqueeze(-1)

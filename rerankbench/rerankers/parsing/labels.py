@@ -1,4 +1,4 @@
-"""How the documents of a prompt are named, and where a text names one."""
+"""The labels of a prompt's documents, and where a text names one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from rerankbench.rerankers.parsing.text import normalised
 
 DIGITS = 4
-"""A longer number names no document and no grade; `int` refuses very long ones."""
+"""A longer number names no document; `int` refuses very long ones."""
 
 NOUN = r"(?i:\b(?:passage|document|doc|paragraph|candidate))"
 DECORATION = r"[\s*_\"'`:#(\[]"
@@ -23,7 +23,7 @@ _NOT_THOUSANDS = r"(?!\d{1,3}(?:,\d{3}){1,4}(?!\s*+[\d,>]))"
 
 
 class Labels:
-    """The names of the documents shown, in order: numbers, or words (letters, say) that are told apart by case.
+    """The names of the documents shown, in order: numbers, or words (letters, say) that differ by case.
 
     Patterns find what looks like a name, shown or not; calling gives the position of a name, -1 if it was not shown.
     """

@@ -1,4 +1,4 @@
-"""A score for each document of a group, as JSON and what models make of it."""
+"""A score for each document of a group, as JSON and its many variants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ENTRY = re.compile(
 )
 
 Pair = tuple[int, Any]
-"""A document's number as written, and what was written for its score."""
+"""A document's number, and the unparsed value of its score."""
 
 
 class _Object(list[tuple[str, Any]]):
@@ -44,14 +44,14 @@ class _Object(list[tuple[str, Any]]):
 def group_scores(text: str, n: int, low: float, high: float) -> list[float | None] | Repaired | Failure:
     """A score in low..high for each of the documents 1..n, None where the text has none for it.
 
-    The last piece of JSON that scores a document is read: {"[1]": 5}, a list of n numbers, or a list of {id, score};
-    in its place `id : number` pairs, where it is broken. Booleans, NaN and infinities are no scores. Mended are
-    "duplicates" (the first counts) and what is "out of range" (foreign ids go, scores are clipped); "missing" is told.
+    The last piece of JSON that scores a document is parsed: {"[1]": 5}, a list of n numbers, or a list of {id, score};
+    where it is broken, `id : number` pairs. Booleans, NaN and infinities are no scores. Repairs are "duplicates" (the
+    first counts), "out of range" (unknown ids are dropped, scores clipped) and "missing".
     """
-    kept = cleaned(text)
-    if isinstance(kept, Failure):
-        return kept
-    for pairs in _readings(kept, n):
+    cleaned_text = cleaned(text)
+    if isinstance(cleaned_text, Failure):
+        return cleaned_text
+    for pairs in _readings(cleaned_text, n):
         scores: list[float | None] = [None] * n
         duplicates = outside = False
         for number, written in pairs:
@@ -65,8 +65,8 @@ def group_scores(text: str, n: int, low: float, high: float) -> list[float | Non
                 scores[number - 1] = min(max(score, float(low)), float(high))
                 outside |= not low <= score <= high
         if any(score is not None for score in scores):
-            mended = {"duplicates": duplicates, "out of range": outside, "missing": None in scores}
-            kind = "+".join(kind for kind, yes in mended.items() if yes)
+            repairs = {"duplicates": duplicates, "out of range": outside, "missing": None in scores}
+            kind = "+".join(kind for kind, yes in repairs.items() if yes)
             return Repaired(scores, kind) if kind else scores
     return Failure("no scores")
 

@@ -1,8 +1,7 @@
-"""The part of an answer that counts: reasoning off, digits ASCII, and of a long text only the end.
+"""The part of an answer that is parsed: without reasoning, digits in ASCII, and of a long text only the end.
 
 The parsers of this package are pure functions that never raise, whatever the text, and take linear time: their patterns
-cannot backtrack (quantifiers are possessive or bounded). Why there is no value is said in words that serve as names of
-counters.
+cannot backtrack (quantifiers are possessive or bounded). The kind of a failure is a phrase that also names its counter.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import unicodedata
 from rerankbench.rerankers.requests import Failure
 
 LIMIT = 20_000
-"""Of a longer text only the last so many characters are read; reasoning is taken off before."""
+"""Of a longer text only this many characters at its end are parsed; reasoning is removed before."""
 
 _THINK = re.compile(r"<(/?)think>", re.IGNORECASE | re.ASCII)
 _ANSWER = re.compile(r"<(/?)answer>", re.IGNORECASE | re.ASCII)
@@ -61,8 +60,8 @@ def normalised(text: str) -> str:
 
 
 def cleaned(text: str) -> str | Failure:
-    """The part of `text` that a parser reads, or why there is none."""
-    kept = without_reasoning(text)
-    if isinstance(kept, Failure):
-        return kept
-    return normalised(kept[-LIMIT:]).strip()[-LIMIT:] or Failure("empty")
+    """The part of `text` that is parsed, or why there is none."""
+    answer = without_reasoning(text)
+    if isinstance(answer, Failure):
+        return answer
+    return normalised(answer[-LIMIT:]).strip()[-LIMIT:] or Failure("empty")

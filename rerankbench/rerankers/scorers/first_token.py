@@ -1,4 +1,4 @@
-"""In what order? By the likelihoods of the documents' letters as the first one named (FIRST, arXiv 2406.15657)."""
+"""In what order? By the likelihoods of the documents' letters as the first token (FIRST, arXiv 2406.15657)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Answer, Failure, Listwise, Repaired
-from rerankbench.rerankers.scorers.prompted import Prompted, together
+from rerankbench.rerankers.scorers.prompted import Prompted, batch_by
 
 
 @dataclass(kw_only=True)
 class FirstToken(Prompted):
-    """All letters read from the logits of one pass, up to 26 documents; ties keep the order shown.
+    """All letters scored from the logits of one pass, up to 26 documents; ties keep the order shown.
 
-    Counts as one generated token a window (Reddy et al., FIRST, arXiv 2406.15657).
+    Counts as one generated token for each window (Reddy et al., FIRST, arXiv 2406.15657).
     """
 
     answers: ClassVar[type[Listwise]] = Listwise
@@ -26,20 +26,19 @@ class FirstToken(Prompted):
             raise ConfigError("prompt.label_style", "must be letters: each document needs a token of its own")
 
     def answer(self, requests: Sequence[Listwise]) -> list[Answer | Failure | Repaired]:
-        """One order a request."""
-        return together(requests, lambda request: len(request.candidates), self._ordered)
+        """One order for each request."""
+        return batch_by(requests, lambda request: len(request.candidates), self._ordered)
 
     def _ordered(self, n: int, requests: list[Listwise]) -> list[Answer | Failure | Repaired]:
-        labels = self.prompt.document_labels(n)
-        prompts = [self.filled(request) for request in requests]
-        found = self.language_model.label_scores(prompts, labels)
+        prompts = [self.encode_prompt(request) for request in requests]
+        scores = self.language_model.label_scores(prompts, self.prompt.document_labels(n))
         self.usage.generated_tokens += len(requests)
-        self.keep(requests, prompts, found)
-        return [_order(scores, request.top) for scores, request in zip(found, requests, strict=True)]
+        self.record_exchanges(requests, prompts, scores)
+        return [_order(row, request.top) for row, request in zip(scores, requests, strict=True)]
 
 
 def _order(scores: Sequence[float | None], top: int | None) -> Answer | Failure | Repaired:
-    """Indices by score, the first `top` of them in front; letters that a server does not tell keep their order."""
+    """Indices by score, the first `top` of them in front; letters of unknown score keep their order."""
     known = [(index, score) for index, score in enumerate(scores) if score is not None]
     if not known:
         return Failure("no label")

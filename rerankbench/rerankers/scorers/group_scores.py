@@ -1,25 +1,26 @@
-"""A score for each document of a group, written as JSON (GroupRank, Sun et al., arXiv 2511.11653)."""
+"""A score for each document of a group, generated as JSON (GroupRank, Sun et al., arXiv 2511.11653)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.parsing.scores import group_scores
-from rerankbench.rerankers.requests import Answer, Failure, Groupwise, Repaired
+from rerankbench.rerankers.requests import Failure, Groupwise, Repaired
 from rerankbench.rerankers.scorers.prompted import Prompted
 
 
 @dataclass(kw_only=True)
 class GroupScores(Prompted):
-    """The scores that up to `new_tokens` of text state, on the scale `low`..`high`; None for a missing one."""
+    """The scores that up to `new_tokens` of text give, on the scale `low`..`high`; None for a missing one."""
 
     answers: ClassVar[type[Groupwise]] = Groupwise
     chunk: ClassVar[int] = 32
     stop: ClassVar[tuple[str, ...]] = ("</answer>",)
-    new_tokens: int = 1024
+    new_tokens: Annotated[int, Ge(1)] = 1024
     low: float = 0.0
     high: float = 10.0
 
@@ -29,13 +30,10 @@ class GroupScores(Prompted):
         if self.prompt.label_style != "numbers":
             raise ConfigError("prompt.label_style", "must be numbers: the scores are keyed by them")
 
-    def answer(self, requests: Sequence[Groupwise]) -> list[Answer | Failure | Repaired]:
-        """The scores of each request's documents."""
-        return [
-            group_scores(text, len(request.candidates), self.low, self.high)
-            for request, text in zip(requests, self.written(requests), strict=True)
-        ]
+    def read(self, request: Groupwise, text: str) -> list[float | None] | Failure | Repaired:
+        """The scores that the text gives the request's documents."""
+        return group_scores(text, len(request.candidates), self.low, self.high)
 
-    def room(self, request: Groupwise) -> int:
-        """What may be generated."""
+    def max_new_tokens(self, request: Groupwise) -> int:
+        """`new_tokens`."""
         return self.new_tokens

@@ -6,38 +6,34 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge
 
 from rerankbench.benchmarks.benchmark import Benchmark
-from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Answer, Listwise, Pairwise, Pointwise, Request, Setwise
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.usage import Usage
 
 
 @dataclass(kw_only=True)
-class Oracle:
-    """Any question, answered by grades (0 where unjudged) plus Gaussian noise of standard deviation `noise`.
+class Oracle(Scorer):
+    """Any request, answered by grades (0 where unjudged) plus Gaussian noise of standard deviation `noise`.
 
     The noise of a document for a query is fixed by `seed`, so that all answers agree. Ties: half a preference, else the
-    order shown.
+    order shown. Answers are not stored: looking a grade up is cheaper.
     """
 
     answers: ClassVar[Any] = Request
+    reads: ClassVar[frozenset[str]] = frozenset({"ids"})
     benchmark: Benchmark
-    noise: float = 0.0
+    noise: Annotated[float, Ge(0)] = 0.0
     seed: int = 0
     usage: Usage = field(init=False, default_factory=Usage)
-
-    def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ConfigError("noise", f"must not be negative, got {self.noise}")
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """The answer to each request that its documents' grades, with their noise, imply."""
         return [self._answer(request) for request in requests]
-
-    def fingerprint(self) -> None:
-        """None: looking a grade up is cheaper than storing it."""
 
     def _answer(self, request: Request) -> Answer:
         grades = [self._grade(request.query.id, candidate.document.id) for candidate in request.candidates]

@@ -1,43 +1,36 @@
-"""In what order? The model writes the documents' names, best first (RankGPT, Sun et al., arXiv 2304.09542)."""
+"""In what order? The model generates the documents' labels, best first (RankGPT, Sun et al., arXiv 2304.09542)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.rerankers.parsing.order import permutation
-from rerankbench.rerankers.requests import Answer, Failure, Listwise, Repaired
+from rerankbench.rerankers.requests import Failure, Listwise, Repaired
 from rerankbench.rerankers.scorers.prompted import Prompted
 
 
 @dataclass(kw_only=True)
 class GeneratedPermutation(Prompted):
-    """The order that the text states, forgivingly read: what it forgets keeps the current order, behind the rest.
+    """The order that the text gives, leniently parsed: documents that it omits follow in their current order.
 
-    tokens_per_document: what naming one document may take. extra_tokens: for what stands around the list; thousands
-    for a model that reasons first.
+    tokens_per_document: tokens reserved for each label. extra_tokens: for what surrounds the list; thousands for a
+    model that reasons first.
     """
 
     answers: ClassVar[type[Listwise]] = Listwise
     chunk: ClassVar[int] = 32
-    tokens_per_document: int = 6
-    extra_tokens: int = 16
+    tokens_per_document: Annotated[int, Ge(1)] = 6
+    extra_tokens: Annotated[int, Ge(0)] = 16
 
-    def __post_init__(self) -> None:
-        if self.tokens_per_document < 1 or self.extra_tokens < 0:
-            raise ConfigError("tokens_per_document", "must be at least 1, and extra_tokens at least 0")
+    def read(self, request: Listwise, text: str) -> list[int] | Failure | Repaired:
+        """The order that the text gives; of its first `top` places where the request wants no more."""
+        n = len(request.candidates)
+        return permutation(text, n, self.prompt.document_labels(n), request.top)
 
-    def answer(self, requests: Sequence[Listwise]) -> list[Answer | Failure | Repaired]:
-        """One order a request; of its first `top` places where the request wants no more."""
-        found: list[Answer | Failure | Repaired] = []
-        for request, text in zip(requests, self.written(requests), strict=True):
-            n = len(request.candidates)
-            found.append(permutation(text, n, self.prompt.document_labels(n), request.top))
-        return found
-
-    def room(self, request: Listwise) -> int:
-        """What may be generated."""
-        named = len(request.candidates) if request.top is None else request.top
-        return named * self.tokens_per_document + self.extra_tokens
+    def max_new_tokens(self, request: Listwise) -> int:
+        """Tokens for as many labels as are wanted, and `extra_tokens`."""
+        labels = len(request.candidates) if request.top is None else request.top
+        return labels * self.tokens_per_document + self.extra_tokens

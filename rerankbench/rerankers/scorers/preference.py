@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from rerankbench.rerankers.parsing.choice import preference
-from rerankbench.rerankers.requests import Answer, Failure, Pairwise
-from rerankbench.rerankers.scorers.prompted import Prompted, log_share, require_two_labels
+from rerankbench.rerankers.requests import Answer, Failure, Pairwise, Repaired
+from rerankbench.rerankers.scorers.prompted import Prompted, require_two_labels
 
 
 @dataclass(kw_only=True)
@@ -22,22 +24,22 @@ class Preference(Prompted):
 
     answers: ClassVar[type[Pairwise]] = Pairwise
     mode: Literal["likelihood", "generate"] = "likelihood"
-    new_tokens: int = 4
+    new_tokens: Annotated[int, Ge(1)] = 4
 
     def __post_init__(self) -> None:
         require_two_labels(self.prompt, "the first document")
 
-    def answer(self, requests: Sequence[Pairwise]) -> list[Answer | Failure]:
-        """One preference a request."""
-        labels = require_two_labels(self.prompt, "the first document")
+    def answer(self, requests: Sequence[Pairwise]) -> Sequence[Answer | Failure | Repaired]:
+        """One preference for each request."""
         if self.mode == "generate":
-            return [preference(text, labels) for text in self.written(requests)]
-        prompts = [self.filled(request) for request in requests]
-        found = self.language_model.label_scores(prompts, labels)
-        self.keep(requests, prompts, found)
-        shares = [log_share(first, second) for first, second in found]
-        return [Failure("no label") if share is None else math.exp(share) for share in shares]
+            return super().answer(requests)
+        shares = self.label_shares(requests, [self.encode_prompt(request) for request in requests])
+        return [share if isinstance(share, Failure) else math.exp(share) for share in shares]
 
-    def room(self, request: Pairwise) -> int:
-        """What may be generated."""
+    def read(self, request: Pairwise, text: str) -> float | Failure:
+        """1, 0 or ½."""
+        return preference(text, self.prompt.labels or ())
+
+    def max_new_tokens(self, request: Pairwise) -> int:
+        """`new_tokens`, where text is generated."""
         return self.new_tokens if self.mode == "generate" else 0

@@ -1,4 +1,4 @@
-"""What all scorers share that ask a language model with a prompt: filling it, its cost, its record."""
+"""What all scorers share that ask a language model with a prompt: encoding, generating, cost, and the record of it."""
 
 from __future__ import annotations
 
@@ -6,108 +6,137 @@ import functools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from rerankbench.errors import ConfigError
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.endpoint.endpoint import Endpoint
-from rerankbench.models.lm.language_model import Filled, LanguageModel
+from rerankbench.models.lm.language_model import EncodedPrompt, LanguageModel
+from rerankbench.models.lm.load import language_model
+from rerankbench.models.lm.vllm import VLLM
 from rerankbench.models.model import Model
 from rerankbench.prompt import Prompt
-from rerankbench.rerankers.requests import Listwise, Request
+from rerankbench.rerankers.requests import Answer, Failure, Listwise, Repaired, Request
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store import content_hash
 from rerankbench.usage import Usage
 
-READING = 2
-"""Part of every stored answer's key; raise it when the same text is read otherwise than before."""
+if TYPE_CHECKING:
+    from rerankbench.models.lm.causal import CausalLM
+
+PARSING_VERSION = 2
+"""Part of every stored answer's key; increase it when the parsers read the same text differently than before."""
 
 R = TypeVar("R", bound=Request)
 T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
-class Prompted:
-    """A language model and a prompt; each way of reading an answer builds on it.
+class Prompted(Scorer):
+    """A language model and a prompt. Unless a subclass answers otherwise, text is generated and `read`.
 
-    `room` is what an answer may take; 0 where nothing is generated. `stop`: texts that end a generated answer.
+    stop: texts that end a generated answer.
     """
 
-    model: Model | Endpoint
+    model: Model | VLLM | Endpoint
     prompt: Prompt
     usage: Usage = field(init=False, default_factory=Usage)
-    transcript: Callable[[Request, str | None, Any], None] | None = field(init=False, default=None)
     chunk: ClassVar[int] = 256
     stop: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
     def language_model(self) -> LanguageModel:
         """The model; its network loads with the first question."""
-        return self.model.language_model(self.usage)
+        return language_model(self.model, self.usage)
 
-    def filled(self, request: Request) -> Filled:
-        """The prompt that this request becomes. Raises ConfigError, with the query's id, where it does not fit."""
+    def causal_lm(self, purpose: str) -> CausalLM:
+        """The model. Raises ConfigError, naming the purpose, unless it is a causal one that transformers runs here."""
+        from rerankbench.models.lm.causal import CausalLM
+
+        if not isinstance(self.language_model, CausalLM):
+            raise ConfigError(key_of(self, "model"), f"must be a causal language model on this machine {purpose}")
+        return self.language_model
+
+    def answer(self, requests: Sequence[Any]) -> Sequence[Answer | Failure | Repaired]:
+        """What each generated text says."""
+        return [self.read(request, text) for request, text in zip(requests, self.generate(requests), strict=True)]
+
+    def read(self, request: Any, text: str) -> Answer | Failure | Repaired:
+        """The answer that a generated text, the forced start included, gives to a request."""
+        raise NotImplementedError
+
+    def generate(self, requests: Sequence[Request]) -> list[str]:
+        """The generated texts, each with the forced start that it continues."""
+
+        def generate(max_new_tokens: int, group: Sequence[Request]) -> list[str]:
+            prompts = [self.encode_prompt(request) for request in group]
+            texts = self.language_model.generate(prompts, max_new_tokens, self.stop)
+            self.record_exchanges(group, prompts, texts)
+            return texts
+
+        # A space does not matter to the parsers, and tokenizers differ on whether an answer begins with one.
+        texts = batch_by(requests, self.max_new_tokens, generate)
+        return [f"{self.prompt.start} {text}" if self.prompt.start else text for text in texts]
+
+    def encode_prompt(self, request: Request) -> EncodedPrompt:
+        """The prompt of this request. Raises ConfigError, with the query's id, where it does not fit."""
         top = request.top if isinstance(request, Listwise) else None
         texts = [candidate.document.text for candidate in request.candidates]
         try:
-            return self.language_model.fill(self.prompt, request.query.text, texts, top, self.room(request))
+            reserved = self.max_new_tokens(request)
+            return self.language_model.encode(self.prompt, request.query.text, texts, top, reserved)
         except ConfigError as error:
-            problem = str(error).removeprefix(f"{error.key}: ")
-            raise ConfigError(error.key, f"query {request.query.id!r}: {problem}") from None
+            raise ConfigError(error.key, f"query {request.query.id!r}: {error.problem}") from None
 
-    def room(self, request: Any) -> int:
-        """Tokens to be kept for the answer to this request."""
+    def max_new_tokens(self, request: Any) -> int:
+        """Tokens to reserve for the answer to this request; 0 where nothing is generated."""
         return 0
 
     def tokens(self, request: Request) -> int:
-        """What the request will cost at most: prompt and answer."""
-        cut = self.usage.truncated_inputs
-        tokens = self.language_model.tokens(self.filled(request)) + self.room(request)
-        self.usage.truncated_inputs = cut  # nothing was asked yet
+        """The most tokens that the request can cost: prompt and answer."""
+        truncated = self.usage.truncated_inputs
+        tokens = self.language_model.tokens(self.encode_prompt(request)) + self.max_new_tokens(request)
+        self.usage.truncated_inputs = truncated  # nothing was asked yet
         return tokens
 
-    def written(self, requests: Sequence[Request]) -> list[str]:
-        """The generated answers, each with the forced start that it continues."""
+    def label_shares(self, requests: Sequence[Request], prompts: Sequence[EncodedPrompt]) -> list[float | Failure]:
+        """Log of the softmax over the prompt's two labels, at the first; a failure where either is unknown."""
+        scores = self.language_model.label_scores(prompts, self.prompt.labels or ())
+        self.record_exchanges(requests, prompts, scores)
+        shares = [log_share(first, second) for first, second in scores]
+        return [Failure("no label") if share is None else share for share in shares]
 
-        def write(room: int, some: Sequence[Request]) -> list[str]:
-            prompts = [self.filled(request) for request in some]
-            texts = self.language_model.generate(prompts, room, self.stop)
-            self.keep(some, prompts, texts)
-            return texts
-
-        # A space is harmless to the parsers, and tokenizers differ on whether an answer begins with one.
-        texts = together(requests, self.room, write)
-        return [f"{self.prompt.start} {text}" if self.prompt.start else text for text in texts]
-
-    def keep(self, requests: Sequence[Request], prompts: Sequence[Filled], raw: Sequence[Any]) -> None:
-        """Write the exchanges down, if they are to be kept."""
-        if self.transcript is not None:
+    def record_exchanges(
+        self, requests: Sequence[Request], prompts: Sequence[EncodedPrompt], raw: Sequence[Any]
+    ) -> None:
+        """Record prompts and raw answers, if a record is kept."""
+        if self.record is not None:
             for request, prompt, answer in zip(requests, prompts, raw, strict=True):
-                self.transcript(request, self.language_model.readable(prompt), answer)
+                self.record(request, self.language_model.readable(prompt), answer)
 
     def fingerprint(self) -> str:
         """Of the weights, the prompt and every option of the scorer."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name not in ("model", "prompt")}
-        return content_hash(READING, type(self).__name__, self.model.fingerprint, self.prompt.fingerprint(), own)
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.init and f.name not in ("model", "prompt")}
+        prompt = self.prompt.fingerprint()
+        return content_hash(PARSING_VERSION, type(self).__name__, self.model.fingerprint, prompt, options)
 
 
-def together(
+def batch_by(
     requests: Sequence[R], key: Callable[[R], Hashable], answer: Callable[[Any, list[R]], Sequence[T]]
 ) -> list[T]:
-    """The answers to requests, in their order, from calls with one `key` and all the requests that have it."""
+    """The answers to requests, in their order, from one call for each key with all the requests that have it."""
     groups: dict[Hashable, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(key(request), []).append(index)
-    found: dict[int, T] = {}
+    answers: dict[int, T] = {}
     for value, indices in groups.items():
-        found.update(zip(indices, answer(value, [requests[i] for i in indices]), strict=True))
-    return [found[index] for index in range(len(requests))]
+        answers.update(zip(indices, answer(value, [requests[i] for i in indices]), strict=True))
+    return [answers[index] for index in range(len(requests))]
 
 
-def require_two_labels(prompt: Prompt, first: str) -> tuple[str, str]:
-    """The prompt's two labels. Raises ConfigError if it has not two; `first` says what the first one stands for."""
-    labels = tuple(prompt.labels or ())
-    if len(labels) != 2:
+def require_two_labels(prompt: Prompt, first: str) -> None:
+    """Raises ConfigError unless the prompt has two labels; `first` says what the first one stands for."""
+    if len(prompt.labels or ()) != 2:
         raise ConfigError("prompt.labels", f"must be two: first the answer for {first}, then the other")
-    return labels[0], labels[1]
 
 
 def log_share(first: float | None, second: float | None) -> float | None:

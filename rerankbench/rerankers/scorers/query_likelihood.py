@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rerankbench.errors import ConfigError
-from rerankbench.prompt import QUERY, Prompt
+from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Answer, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -24,17 +24,17 @@ class QueryLikelihood(Prompted):
     answers: ClassVar[type[Pointwise]] = Pointwise
 
     def __post_init__(self) -> None:
-        if any(piece.inserted == QUERY for _, pieces in self.prompt.render(1) for piece in pieces):
+        if "query" in self.prompt.variables:
             raise ConfigError("prompt.messages", "must not show the query: its likelihood is the score")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer]:
-        """One mean a request."""
-        prompts = [self.filled(request) for request in requests]
-        found = self.language_model.log_likelihoods(prompts, [request.query.text for request in requests])
-        self.keep(requests, prompts, found)
-        return list(found)
+        """One mean for each request."""
+        prompts = [self.encode_prompt(request) for request in requests]
+        scores = self.language_model.log_likelihoods(prompts, [request.query.text for request in requests])
+        self.record_exchanges(requests, prompts, scores)
+        return list(scores)
 
-    def room(self, request: Pointwise) -> int:
+    def max_new_tokens(self, request: Pointwise) -> int:
         """Tokens of the query, and one for a space in front of it."""
         model = self.language_model
-        return model.tokens(model.fill(_QUERY_ALONE, request.query.text, ())) + 1
+        return model.tokens(model.encode(_QUERY_ALONE, request.query.text, ())) + 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
 
 from rerankbench.rerankers.parsing.choice import choice
-from rerankbench.rerankers.requests import Answer, Failure, Setwise
+from rerankbench.rerankers.requests import Failure, Setwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 
 
@@ -18,15 +19,12 @@ class ReasoningChoice(Prompted):
     answers: ClassVar[type[Setwise]] = Setwise
     chunk: ClassVar[int] = 32
     stop: ClassVar[tuple[str, ...]] = ("</answer>",)
-    new_tokens: int = 2048
+    new_tokens: Annotated[int, Ge(1)] = 2048
 
-    def answer(self, requests: Sequence[Setwise]) -> list[Answer | Failure]:
-        """The index of one document a request."""
-        return [
-            choice(text, self.prompt.document_labels(len(request.candidates)))
-            for request, text in zip(requests, self.written(requests), strict=True)
-        ]
+    def read(self, request: Setwise, text: str) -> int | Failure:
+        """The index of the document that the text names."""
+        return choice(text, self.prompt.document_labels(len(request.candidates)))
 
-    def room(self, request: Setwise) -> int:
-        """What may be generated."""
+    def max_new_tokens(self, request: Setwise) -> int:
+        """`new_tokens`."""
         return self.new_tokens

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
+from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.endpoint.answers import count, dig, number
 from rerankbench.models.endpoint.endpoint import Endpoint
 from rerankbench.rerankers.requests import Answer, Failure, Pointwise
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store import content_hash
 from rerankbench.usage import Usage
 
@@ -23,8 +26,8 @@ MIN_DOCUMENT = 8
 
 
 @dataclass(kw_only=True)
-class RerankEndpoint:
-    """The score as the endpoint tells it: raw logits from TEI, most others in [0, 1].
+class RerankEndpoint(Scorer):
+    """The endpoint's own score: raw logits from TEI, most others in [0, 1].
 
     shape: `cohere`, {model, query, documents, top_n} → results of {index, relevance_score}; `tei`, {query, texts} →
     a list of {index, score}. documents_per_call: the longest list that is sent. Documents are cut to the endpoint's
@@ -34,29 +37,27 @@ class RerankEndpoint:
     answers: ClassVar[type[Pointwise]] = Pointwise
     model: Endpoint
     shape: Literal["cohere", "tei"] = "cohere"
-    documents_per_call: int = 64
+    documents_per_call: Annotated[int, Ge(1)] = 64
     usage: Usage = field(init=False, default_factory=Usage)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Endpoint):
             raise ConfigError("model", "must be an endpoint with a /rerank API: model=http model.url=… model.name=…")
-        if self.documents_per_call < 1:
-            raise ConfigError("documents_per_call", f"must be at least 1, got {self.documents_per_call}")
 
     def answer(self, requests: Sequence[Pointwise]) -> list[Answer | Failure]:
-        """One score a request; a failure for a document that the endpoint gave none."""
+        """One score for each request; a failure where the endpoint returned none."""
         by_query: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             by_query.setdefault(request.query.text, []).append(index)
         size = self.documents_per_call
-        calls = [(q, own[i : i + size]) for q, own in by_query.items() for i in range(0, len(own), size)]
+        calls = [(q, indices[i : i + size]) for q, indices in by_query.items() for i in range(0, len(indices), size)]
         bodies = [self._body(q, [requests[i].candidate.document.text for i in indices]) for q, indices in calls]
         scores: dict[int, float] = {}
         for (_, indices), answer in zip(calls, self.model.client.post_all("rerank", bodies), strict=True):
             count(self.usage, answer)
             if dig(answer, "usage", "prompt_tokens") is None:
                 self.usage.prompt_tokens += int(number(dig(answer, "usage", "total_tokens")) or 0)
-            scores.update((indices[place], score) for place, score in _scores(answer, len(indices)).items())
+            scores.update((indices[i], score) for i, score in _scores(answer, len(indices)).items())
         return [scores.get(index, Failure("no score")) for index in range(len(requests))]
 
     def fingerprint(self) -> str:
@@ -72,24 +73,26 @@ class RerankEndpoint:
     def _cut(self, query: str, document: str) -> str:
         if self.model.context is None:
             return document
-        room = self.model.context - len(self.model.token_ends(query)) - SPECIAL
+        document_tokens = self.model.context - len(self.model.token_ends(query)) - SPECIAL
         ends = self.model.token_ends(document)
-        if len(ends) <= room:
+        if len(ends) <= document_tokens:
             return document
-        if room < MIN_DOCUMENT:
-            raise ConfigError("model.context", f"{self.model.context} tokens do not hold the query {query[:80]!r}")
+        if document_tokens < MIN_DOCUMENT:
+            raise ConfigError(
+                key_of(self.model, "context"), f"{self.model.context} tokens do not hold the query {query[:80]!r}"
+            )
         self.usage.truncated_inputs += 1
-        return document[: ends[room - 1]]
+        return document[: ends[document_tokens - 1]]
 
 
 def _scores(answer: Any, n: int) -> dict[int, float]:
-    """Place among the n documents → score, wherever the API puts them."""
+    """Index among the n documents → score, wherever the API puts them."""
     listed = answer if isinstance(answer, list) else dig(answer, "results") or dig(answer, "data")
     scores: dict[int, float] = {}
-    for one in listed if isinstance(listed, list) else ():
-        place = dig(one, "index")
-        score = number(dig(one, "relevance_score"))
-        score = number(dig(one, "score")) if score is None else score
-        if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < n and score is not None:
-            scores.setdefault(place, score)
+    for result in listed if isinstance(listed, list) else ():
+        index = dig(result, "index")
+        score = number(dig(result, "relevance_score"))
+        score = number(dig(result, "score")) if score is None else score
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < n and score is not None:
+            scores.setdefault(index, score)
     return scores

@@ -10,13 +10,14 @@ from typing import ClassVar, Literal
 from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Groupwise
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.store import content_hash
 from rerankbench.usage import Usage
 
 
 @dataclass(kw_only=True)
-class FeedbackBiEncoder:
+class FeedbackBiEncoder(Scorer):
     """Inner product of each document with the moved query; the feedback are the first documents of the request.
 
     Documents have length 1, the moved query has not: with Rocchio a score is alpha · cosine with the query + beta ·
@@ -38,13 +39,13 @@ class FeedbackBiEncoder:
         queries, documents = vectors[: len(requests)], vectors[len(requests) :]
         scores: list[list[float]] = []
         for request, query in zip(requests, queries, strict=True):
-            own, documents = documents[: len(request.candidates)], documents[len(request.candidates) :]
-            scores.append((own @ self.prf.moved(query, own)).tolist())
+            shown, documents = documents[: len(request.candidates)], documents[len(request.candidates) :]
+            scores.append((shown @ self.prf.moved(query, shown)).tolist())
         return scores
 
     def prepare(self, requests: Sequence[Groupwise]) -> None:
         """See Scorer."""
-        self._bi_encoder.settle(self._texts(requests))
+        self._bi_encoder.assign_batches(self._texts(requests))
 
     def _texts(self, requests: Sequence[Groupwise]) -> list[str]:
         """All queries, then all documents."""

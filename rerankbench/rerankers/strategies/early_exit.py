@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge
+
 from rerankbench.rerankers.requests import Pointwise, Rounds, by_score
-from rerankbench.rerankers.strategies.asking import OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import OutOfBudget, ask
 from rerankbench.types import Candidate, Query
 
 
@@ -18,20 +19,15 @@ class EarlyExit:
     """Score the first k, then the next ones as long as some of them enter the best k.
 
     alpha: candidate pruning; leave out what scored below s − alpha·|s| in the first stage, s being the k-th's score.
-    beta: early exit; stop after so many in a row that fail to enter the best k.
+    beta: early exit; stop after `beta` candidates in a row that fail to enter the best k.
     Null for either is no limit. block: how many are asked at a time after the first k; more than one asks ahead.
     """
 
     asks: ClassVar[type[Pointwise]] = Pointwise
-    k: int = 10
-    alpha: float | None = None
-    beta: int | None = None
-    block: int = 1
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k, beta=self.beta, block=self.block)
-        if self.alpha is not None and self.alpha < 0:
-            raise ConfigError("alpha", f"must not be negative, got {self.alpha}")
+    k: Annotated[int, Ge(1)] = 10
+    alpha: Annotated[float, Ge(0)] | None = None
+    beta: Annotated[int, Ge(1)] | None = None
+    block: Annotated[int, Ge(1)] = 1
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask for k, then block by block; the unscored follow the scored in first-stage order."""
@@ -39,7 +35,7 @@ class EarlyExit:
         best: list[float] = []  # a heap of the best k scores so far
         misses = longest = 0
         try:
-            for part in self._blocks(self._kept(candidates)):
+            for part in self._blocks(self._pruned(candidates)):
                 first = not scores
                 answers = yield from ask([Pointwise(query, candidate) for candidate in part])
                 for candidate, score in zip(part, answers, strict=True):
@@ -52,17 +48,18 @@ class EarlyExit:
             pass
         return by_score(candidates, scores)
 
-    def _kept(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    def _pruned(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         if self.alpha is None or len(candidates) < self.k:
             return candidates
         kth = candidates[self.k - 1].score
         threshold = kth - self.alpha * abs(kth)  # |s|: a negative score, too, must lower the threshold
         return [candidate for candidate in candidates if candidate.score >= threshold]
 
-    def _blocks(self, kept: Sequence[Candidate]) -> list[Sequence[Candidate]]:
+    def _blocks(self, candidates: Sequence[Candidate]) -> list[Sequence[Candidate]]:
         """The first k and then the others, a block at a time; all at once where no exit is possible."""
-        starts = [0] if self.beta is None else [0, *range(self.k, len(kept), self.block)]
-        return [kept[start:end] for start, end in zip(starts, [*starts[1:], len(kept)], strict=True) if start < end]
+        starts = [0] if self.beta is None else [0, *range(self.k, len(candidates), self.block)]
+        ends = [*starts[1:], len(candidates)]
+        return [candidates[start:end] for start, end in zip(starts, ends, strict=True) if start < end]
 
 
 def _enters(best: list[float], score: float | None, k: int) -> bool:

@@ -6,11 +6,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from rerankbench.errors import ConfigError
+from annotated_types import Ge, Interval
+
 from rerankbench.rerankers.requests import Groupwise, Rounds, by_score
-from rerankbench.rerankers.strategies.asking import OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import OutOfBudget, ask
+from rerankbench.retrievers.fuse import minmax
 from rerankbench.types import Candidate, Query
 
 
@@ -18,35 +20,30 @@ from rerankbench.types import Candidate, Query
 class Groups:
     """Groups of at most `group_size` (null: one group of all), `rounds` times; a document's score is its mean.
 
-    The first round groups neighbours of the first stage, later ones are seeded shuffles. Answers that are missing count
-    for nothing, and a document without any goes last.
+    The first round groups neighbours of the first stage, later ones are seeded shuffles. Missing answers are left out
+    of the mean, and a document without any goes last.
     retriever_weight: the share w of the first-stage score in (1 − w)·score + w·retriever; blend: of both as they are
     (`raw`), or each brought to 0…1 within the query (`minmax`).
     """
 
     asks: ClassVar[type[Groupwise]] = Groupwise
-    group_size: int | None = 20
-    rounds: int = 1
+    group_size: Annotated[int, Ge(1)] | None = 20
+    rounds: Annotated[int, Ge(1)] = 1
     seed: int = 0
-    retriever_weight: float = 0.0
+    retriever_weight: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     blend: Literal["minmax", "raw"] = "minmax"
-
-    def __post_init__(self) -> None:
-        require_at_least(1, group_size=self.group_size, rounds=self.rounds)
-        if not 0 <= self.retriever_weight < 1:
-            raise ConfigError("retriever_weight", f"must lie in [0, 1), got {self.retriever_weight}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask every group once a round; stopped by the budget, the answers so far decide."""
         if not candidates:
             return by_score(candidates, {})
         answered: dict[str, list[float]] = {}
-        chance = random.Random(f"{self.seed}\t{query.id}")
+        generator = random.Random(f"{self.seed}\t{query.id}")
         order = list(candidates)
         try:
             for turn in range(self.rounds):
                 if turn:
-                    chance.shuffle(order)
+                    generator.shuffle(order)
                 asked = [Groupwise(query, group) for group in self._groups(order)]
                 answers = yield from ask(asked)
                 for request, scores in zip(asked, answers, strict=True):
@@ -69,12 +66,8 @@ class Groups:
             return scores
         retriever: Mapping[str, float] = {c.document.id: c.score for c in candidates}
         if self.blend == "minmax":
-            scores, retriever = _minmax(scores), _minmax(retriever)
+            scores, retriever = (
+                dict(zip(part, minmax(list(part.values())), strict=True)) for part in (scores, retriever)
+            )
         w = self.retriever_weight
         return {document: (1 - w) * score + w * retriever[document] for document, score in scores.items()}
-
-
-def _minmax(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores from 0 to 1; ½ where all are equal."""
-    low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
-    return {d: (s - low) / (high - low) if high > low else 0.5 for d, s in scores.items()}

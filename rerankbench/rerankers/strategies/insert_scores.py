@@ -1,20 +1,20 @@
-"""Tell a listwise scorer what the first stage thought (InsertRank, Seetharaman et al., arXiv 2506.14086)."""
+"""Show a listwise scorer the first-stage scores (InsertRank, Seetharaman et al., arXiv 2506.14086)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import ClassVar, Literal
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Listwise, Rounds, Strategy
-from rerankbench.types import Candidate, Document, Query, Ranking
+from rerankbench.types import Candidate, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
 class InsertScores:
-    """Any listwise strategy, with each document's first-stage score written in front of its text.
+    """Any listwise strategy, with each document's first-stage score in front of its text.
 
     scale: the score as it is, from 0 to 1, from 0 to 100, or as a z-score, over the query's whole candidate list (1
     where all are equal). template: has {score} before {text}, so that cutting a long document never cuts its score.
@@ -35,7 +35,7 @@ class InsertScores:
         """Ask what the inner strategy asks."""
         scores = self._scaled([candidate.score for candidate in candidates])
         shown = [
-            Candidate(Document(c.document.id, self._text(c.document.text, score)), c.rank, c.score)
+            replace(c, document=c.document.with_text(self._text(c.document.text, score)))
             for c, score in zip(candidates, scores, strict=True)
         ]
         ranking = yield from self.strategy.rank(query, shown)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Listwise, Rounds, by_order
-from rerankbench.rerankers.strategies.asking import OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import OutOfBudget, ask
 from rerankbench.types import Candidate, Query
 
 
@@ -21,15 +23,13 @@ class SlidingWindow:
     """
 
     asks: ClassVar[type[Listwise]] = Listwise
-    window: int = 20
-    stride: int = 10
-    passes: int = 1
+    window: Annotated[int, Ge(2)] = 20
+    stride: Annotated[int, Ge(1)] = 10
+    passes: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
-        require_at_least(1, passes=self.passes)
-        if not 1 <= self.stride < self.window:
-            # At stride = window no document could pass from one window to the next.
-            raise ConfigError("stride", f"must lie in 1..{self.window - 1} (below window), got {self.stride}")
+        if self.stride >= self.window:  # no document could pass from one window to the next
+            raise ConfigError("stride", f"must be below window={self.window}, got {self.stride}")
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask one window a round; a failed answer, and a spent budget, leave the list as it is."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from rerankbench.rerankers.requests import Answer, Pairwise, Rounds, by_score
-from rerankbench.rerankers.strategies.asking import Asking, OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import Asking, OutOfBudget, ask
 from rerankbench.rerankers.strategies.sorting import Pick, bubble_sort, heap_sort
 from rerankbench.types import Candidate, Query
 
@@ -45,11 +47,8 @@ class HeapSort:
     """The best k from a binary heap; a tie goes to the better first-stage rank. preference: as in all pairs."""
 
     asks: ClassVar[type[Pairwise]] = Pairwise
-    k: int = 10
+    k: Annotated[int, Ge(1)] = 10
     preference: Literal["soft", "hard"] = "soft"
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask about n + k log n pairs, one a round."""
@@ -64,11 +63,8 @@ class BubbleSort:
     """
 
     asks: ClassVar[type[Pairwise]] = Pairwise
-    k: int = 10
+    k: Annotated[int, Ge(1)] = 10
     preference: Literal["soft", "hard"] = "soft"
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask about kn pairs, one a round."""

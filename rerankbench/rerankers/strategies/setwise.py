@@ -6,10 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from rerankbench.rerankers.requests import Rounds, Setwise
-from rerankbench.rerankers.strategies.asking import Asking, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import Asking, ask
 from rerankbench.rerankers.strategies.sorting import bubble_sort, heap_sort
 from rerankbench.types import Candidate, Query
 
@@ -24,14 +26,11 @@ class HeapSort:
     """
 
     asks: ClassVar[type[Setwise]] = Setwise
-    k: int = 10
-    children: int = 3
-    votes: int = 1
+    k: Annotated[int, Ge(1)] = 10
+    children: Annotated[int, Ge(1)] = 3
+    votes: Annotated[int, Ge(1)] = 1
     present: Literal["rank", "heap"] = "rank"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k, children=self.children, votes=self.votes)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask once (times `votes`) for each node that sinks, and once for each place it sinks."""
@@ -52,13 +51,10 @@ class BubbleSort:
     """
 
     asks: ClassVar[type[Setwise]] = Setwise
-    k: int = 10
-    children: int = 3
-    votes: int = 1
+    k: Annotated[int, Ge(1)] = 10
+    children: Annotated[int, Ge(1)] = 3
+    votes: Annotated[int, Ge(1)] = 1
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_at_least(1, k=self.k, children=self.children, votes=self.votes)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask once (times `votes`) a window."""
@@ -83,5 +79,5 @@ def _ballots(query: Query, shown: Sequence[Candidate], votes: int, seed: int) ->
     """The orders in which a set is shown. Shuffles depend on the set, so that the store answers a set seen before."""
     if votes <= 2:
         return [tuple(shown), tuple(reversed(shown))][:votes]
-    chance = random.Random("\t".join([str(seed), query.id, *(c.document.id for c in shown)]))
-    return [tuple(chance.sample(shown, len(shown))) for _ in range(votes)]
+    generator = random.Random("\t".join([str(seed), query.id, *(c.document.id for c in shown)]))
+    return [tuple(generator.sample(shown, len(shown))) for _ in range(votes)]

@@ -59,8 +59,8 @@ def bubble_sort(candidates: Sequence[Candidate], k: int, step: int, pick: Pick) 
             while end - front > 1:
                 start = max(front, end - step - 1)
                 best = yield from pick(order[start:end])
-                place = next(i for i in range(start, end) if order[i] is best)
-                order.insert(start, order.pop(place))
+                index = next(i for i in range(start, end) if order[i] is best)
+                order.insert(start, order.pop(index))
                 end = start + 1
     except OutOfBudget:
         return by_order(order)

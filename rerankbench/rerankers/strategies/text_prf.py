@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 from statistics import fmean
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Pointwise, Rounds, by_score
-from rerankbench.rerankers.strategies.asking import OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import OutOfBudget, ask
+from rerankbench.retrievers.fuse import borda
 from rerankbench.types import Candidate, Query
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextPRF:
-    """Take the first `depth` candidates for relevant, add their words to the query, score all with each new query.
+    """Assume the first `depth` candidates relevant, add their words to the query, score all with each new query.
 
     method: `ct`, one query with all the feedback texts; `ca`, one query for each text; `sw`, one query for each window
     of `width` words, `stride` apart, of all the texts. combine: how a document's scores become one.
@@ -26,18 +29,16 @@ class TextPRF:
     """
 
     asks: ClassVar[type[Pointwise]] = Pointwise
-    depth: int = 3
+    depth: Annotated[int, Ge(0)] = 3
     method: Literal["ct", "ca", "sw"] = "ca"
     combine: Literal["average", "max", "borda"] = "borda"
-    query_words: int = 256
-    width: int = 64
-    stride: int = 32
+    query_words: Annotated[int, Ge(1)] = 256
+    width: Annotated[int, Ge(1)] = 64
+    stride: Annotated[int, Ge(1)] = 32
     include_original: bool = False
     feedback: Literal["incoming", "reranked"] = "incoming"
 
     def __post_init__(self) -> None:
-        require_at_least(0, depth=self.depth)
-        require_at_least(1, query_words=self.query_words, width=self.width, stride=self.stride)
         if self.method == "sw" and self.width > self.query_words:
             raise ConfigError("width", f"must not exceed query_words={self.query_words}, got {self.width}")
 
@@ -69,9 +70,7 @@ class TextPRF:
         """The query with each of its expansions; the query as it is where there is nothing to expand it with."""
         texts = [candidate.document.text.split() for candidate in candidates[: self.depth]]
         parts = texts if self.method == "ca" or not texts else self._joined([word for text in texts for word in text])
-        expanded = [
-            Query(query.id, " ".join([query.text, *part[: self.query_words]]), query.metadata) for part in parts
-        ]
+        expanded = [query.with_text(" ".join([query.text, *part[: self.query_words]])) for part in parts]
         return [query, *expanded] if self.include_original or not expanded else expanded
 
     def _joined(self, words: Sequence[str]) -> list[Sequence[str]]:
@@ -82,16 +81,16 @@ class TextPRF:
         return [words[start : start + self.width] for start in range(0, last + self.stride, self.stride)]
 
     def _combined(self, lists: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """One score for every document that some list has; a list that lacks it has no say."""
-        found: dict[str, list[float]] = {}
+        """One score for every document that some list has, from the lists that have it."""
+        by_document: dict[str, list[float]] = {}
         for document, score in (item for scores in lists for item in scores.items()):
-            found.setdefault(document, []).append(score)
+            by_document.setdefault(document, []).append(score)
         folds: dict[str, Callable[[list[float]], float]] = {"average": fmean, "max": max, "borda": fsum}
-        return {document: folds[self.combine](scores) for document, scores in found.items()}
+        return {document: folds[self.combine](scores) for document, scores in by_document.items()}
 
 
 def _borda(candidates: Sequence[Candidate], scores: Mapping[str, float]) -> dict[str, float]:
-    """Points for places: 1 for the first of the n candidates, 1/n less for each place below."""
+    """Borda counts divided by n: 1 for the first of the n candidates, 1/n less for each rank below."""
     n = len(candidates)
-    places = (c.document.id for c in by_score(candidates, scores).candidates if c.document.id in scores)
-    return {document: (n - place) / n for place, document in enumerate(places)}
+    ids = [c.document.id for c in by_score(candidates, scores).candidates if c.document.id in scores]
+    return {document: points / n for document, points in zip(ids, borda(len(ids), n), strict=True)}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
 
 from rerankbench.rerankers.requests import Listwise, Rounds, by_score
-from rerankbench.rerankers.strategies.asking import OutOfBudget, ask, require_at_least
+from rerankbench.rerankers.strategies.asking import OutOfBudget, ask
 from rerankbench.types import Candidate, Query
 
 GROUP = 20
@@ -27,22 +29,19 @@ class Tournament:
     """
 
     asks: ClassVar[type[Listwise]] = Listwise
-    rounds: int = 1
+    rounds: Annotated[int, Ge(1)] = 1
     shuffle: bool = True
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_at_least(1, rounds=self.rounds)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Rounds:
         """Ask one stage of all tournaments a round; stopped by the budget, the points so far decide."""
         points = dict.fromkeys((c.document.id for c in candidates), 0.0)
         survivors = [list(candidates)] * self.rounds
-        chances = [random.Random(f"{self.seed}\t{query.id}\t{number}") for number in range(self.rounds)]
+        generators = [random.Random(f"{self.seed}\t{query.id}\t{number}") for number in range(self.rounds)]
         try:
             for target in _targets(len(candidates)):
                 groups = [
-                    (number, members, Listwise(query, self._shown(members, chances[number]), top=quota))
+                    (number, members, Listwise(query, self._shown(members, generators[number]), top=quota))
                     for number, alive in enumerate(survivors)
                     for members, quota in _groups(alive, target)
                 ]
@@ -61,8 +60,8 @@ class Tournament:
             pass
         return by_score(candidates, points)
 
-    def _shown(self, members: Sequence[Candidate], chance: random.Random) -> tuple[Candidate, ...]:
-        return tuple(chance.sample(members, len(members)) if self.shuffle else members)
+    def _shown(self, members: Sequence[Candidate], generator: random.Random) -> tuple[Candidate, ...]:
+        return tuple(generator.sample(members, len(members)) if self.shuffle else members)
 
 
 def _targets(n: int) -> list[int]:
@@ -70,9 +69,9 @@ def _targets(n: int) -> list[int]:
 
 
 def _groups(alive: Sequence[Candidate], target: int) -> list[tuple[list[Candidate], int]]:
-    """The groups of a stage with their quotas: dealt out in turn, so that every group has its share of good documents.
+    """The groups of a stage with their quotas, filled in turn, so that every group has its share of good documents.
 
-    As few as fit `GROUP`, or a few more if then all have the same size and quota; else the larger ones come first.
+    As few as `GROUP` allows, or a few more if then all have the same size and quota; else the larger ones come first.
     """
     m = len(alive)
     fewest = -(-m // GROUP)

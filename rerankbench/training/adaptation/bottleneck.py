@@ -4,72 +4,81 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rerankbench.errors import ConfigError
-from rerankbench.training.adaptation.base import Inert
-from rerankbench.training.adaptation.parts import head_tensors, heads
+from annotated_types import Ge
+
+from rerankbench.errors import ConfigError, key_of
+from rerankbench.training.adaptation.adaptation import Adaptation, AppliedAdaptation
+from rerankbench.training.adaptation.parts import head_tensors, train_head
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bottleneck(Inert):
+class Bottleneck(Adaptation):
     """h + up(relu(down(h))) after each feed-forward sub-layer (Pfeiffer et al., arXiv 2005.00247); and the head.
 
     reduction: size of a hidden state by that of the bottleneck. invertible: couples the halves of the embeddings, too,
-    as language adapters do (Pfeiffer et al., arXiv 2005.00052). below: folders of adapters to stack on, frozen.
+    as language adapters do (Pfeiffer et al., arXiv 2005.00052). base_adapters: folders of adapters to stack on, frozen.
     """
 
-    reduction: int = 16
+    merges = False
+
+    reduction: Annotated[int, Ge(1)] = 16
     invertible: bool = False
-    below: Sequence[str] = ()
-    _base: list[str] = field(init=False, default_factory=list, repr=False, compare=False)
+    base_adapters: Sequence[str] = ()
 
-    def __post_init__(self) -> None:
-        if self.reduction < 1:
-            raise ConfigError("reduction", f"must be at least 1, got {self.reduction}")
-
-    def apply(self, network: torch.nn.Module, seed: int) -> None:
-        """Apply the adapters below, add new ones that change nothing, and train these and the scoring head only."""
+    def apply(self, network: torch.nn.Module, seed: int) -> AppliedBottleneck:
+        """Apply the base adapters, add new ones that change nothing, and train these and the scoring head only."""
         import torch
 
-        from rerankbench.models.adapters.bottleneck import EMBEDDINGS, bottleneck, coupling, places, push, width
-        from rerankbench.models.adapters.difference import applied, base_fingerprint
+        from rerankbench.models.adapters import bottleneck
+        from rerankbench.models.adapters.difference import apply_differences
 
-        self._base[:] = [applied(network, self.below).base if self.below else base_fingerprint(network)]
+        base = apply_differences(network, self.base_adapters, key_of(self, "base_adapters")).base
         network.requires_grad_(False)
         generator = torch.Generator().manual_seed(seed)
-        size = width(network)
+        size = bottleneck.hidden_size(network)
         middle = max(1, size // self.reduction)
-        steps = {name: bottleneck(size, middle, generator) for name in places(network) if name != EMBEDDINGS}
+        adapters = {
+            name: bottleneck.bottleneck(size, middle, generator) for name in bottleneck.feed_forward_modules(network)
+        }
+        if not adapters:
+            raise ConfigError(key_of(self, ""), f"knows no feed-forward sub-layers in a {type(network).__name__}")
         if self.invertible:
             if size % 2:
-                raise ConfigError("adaptation.invertible", f"needs hidden states of an even size, not {size}")
-            steps[EMBEDDINGS] = coupling(size, max(1, size // 4), generator)
-        push(network, steps)
-        for head in heads(network):
-            head.requires_grad_(True)
+                raise ConfigError(key_of(self, "invertible"), f"needs hidden states of an even size, not {size}")
+            adapters[bottleneck.EMBEDDINGS] = bottleneck.coupling(size, max(1, size // 4), generator)
+        bottleneck.add_adapters(network, adapters)
+        train_head(network)
+        return AppliedBottleneck(network, self.base_adapters, base, adapters)
 
-    def merge(self, network: torch.nn.Module) -> None:
-        """Nothing can be merged: the adapters stay, and `save` writes them beside the plain checkpoint."""
-        network.requires_grad_(True)
 
-    def save(self, network: torch.nn.Module, folder: Path) -> None:
-        """Write `adapters/`: copies of those below, numbered, and the trained one as `trained`."""
-        from rerankbench.models.adapters.bottleneck import places
+@dataclass
+class AppliedBottleneck(AppliedAdaptation):
+    """A network with adapters in training. base: fingerprint of the network before. adapters: by adapted module.
+
+    Merging leaves the adapters where they are: they are saved next to the plain checkpoint.
+    """
+
+    base_adapters: Sequence[str]
+    base: str
+    adapters: dict[str, torch.nn.Module]
+
+    def save(self, folder: Path) -> None:
+        """Write `adapters/`: copies of the base adapters, numbered, and the trained one as `trained`."""
         from rerankbench.models.adapters.difference import Difference, save_difference
 
-        for i, path in enumerate(self.below):
+        for i, path in enumerate(self.base_adapters):
             shutil.copytree(Path(path).expanduser(), folder / "adapters" / f"{i:02d}", dirs_exist_ok=True)
-        tensors: dict[str, torch.Tensor] = {}
-        for place, module in places(network).items():
-            steps = dict(module.named_children()).get("adapters")
-            trained = list(steps.children())[-1] if steps is not None else None
-            if trained is not None and (place != "embeddings" or self.invertible):
-                tensors |= {f"{place}/{name}": tensor for name, tensor in trained.state_dict().items()}
-        head = head_tensors(network)
-        save_difference(folder / "adapters" / "trained", Difference("bottleneck", self._base[0], tensors, head))
+        tensors = {
+            f"{module}/{name}": tensor
+            for module, adapter in self.adapters.items()
+            for name, tensor in adapter.state_dict().items()
+        }
+        head = head_tensors(self.network)
+        save_difference(folder / "adapters" / "trained", Difference("bottleneck", self.base, tensors, head))

@@ -1,5 +1,20 @@
-"""Full training: every parameter moves."""
+"""Full training: every parameter is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rerankbench.training.adaptation.adaptation import Adaptation, AppliedAdaptation
+
+if TYPE_CHECKING:
+    import torch
 
 
-def full() -> None:
-    """None, which is what a stage takes for training everything."""
+@dataclass(frozen=True)
+class Full(Adaptation):
+    """Trains every parameter."""
+
+    def apply(self, network: torch.nn.Module, seed: int) -> AppliedAdaptation:
+        """Leave the network as it is."""
+        return AppliedAdaptation(network)

@@ -1,7 +1,7 @@
-"""Low-rank factors beside a linear layer: y = Wx + scale·B·diag(g)·A·x, by a forward hook.
+"""Low-rank factors of a linear layer: y = Wx + scale·B·diag(g)·A·x, by a forward hook.
 
 The layer keeps its class, its name and its weights' names; the factors are parameters `lora_A` [r, n], `lora_B`
-[m, r] and, where there are gates, `lora_gates` [r] of the layer itself. So a copy of the network is a whole copy.
+[m, r] and, where there are gates, `lora_gates` [r] of the layer itself. So a deep copy of the network includes them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def attached(network: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 
 def product(layer: torch.nn.Linear) -> torch.Tensor:
-    """scale·B·diag(g)·A, [m, n]; ranks whose gate is zero take no part."""
+    """scale·B·diag(g)·A, [m, n]; ranks whose gate is zero are left out."""
     a, b, gates = layer.get_parameter("lora_A"), layer.get_parameter("lora_B"), layer._parameters["lora_gates"]
     scale: float = vars(layer)["lora_scale"]
     if gates is None:
         return scale * (b @ a)
-    kept = gates.nonzero()[:, 0]
-    return scale * ((b[:, kept] * gates[kept]) @ a[kept])
+    active = gates.nonzero()[:, 0]
+    return scale * ((b[:, active] * gates[active]) @ a[active])
 
 
 def fold(network: torch.nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""AdamW that counts steps for each row or column of a matrix, so that one vector can start afresh."""
+"""AdamW that counts steps for each row or column of a matrix, so that one vector can start again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class RowAdamW(torch.optim.Optimizer):
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101); a group's `dim` says whose steps are counted apart.
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101); with step counts per row or column, by a group's `dim`.
 
     dim: 0 for rows, 1 for columns, None (the default) for one count a parameter, which is plain AdamW. State of a
     parameter: `exp_avg`, `exp_avg_sq` in its shape, `step` float32 in a shape that broadcasts to it.

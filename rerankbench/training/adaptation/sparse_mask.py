@@ -1,186 +1,166 @@
-"""Sparse fine-tuning by a mask: train all, keep the places that moved most, rewind, train those alone."""
+"""Sparse fine-tuning by a mask: train all weights, select those that moved most, rewind, train these alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rerankbench.errors import ConfigError
-from rerankbench.training.adaptation.base import Inert
-from rerankbench.training.adaptation.parts import head_tensors, heads
+from annotated_types import Ge, Gt, Interval
+
+from rerankbench.errors import ConfigError, key_of
+from rerankbench.training.adaptation.adaptation import Adaptation, AppliedAdaptation
+from rerankbench.training.adaptation.parts import head_tensors, train_head
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass
-class Sparse:
-    """A network on its way to a sparse difference.
+@dataclass(frozen=True, kw_only=True)
+class SparseMask(Adaptation):
+    """Lottery-ticket sparse fine-tuning (Ansell et al., arXiv 2110.07560); the scoring head is trained whole.
 
-    base: fingerprint of the network before anything. start: values from which both phases set out. masks: which places
-    may move; empty in the first phase.
+    weights: how many of the base's weights may differ in the end; below 1, a share of those that could.
+    full: share of the stage's steps in the first phase, in which all are trained. freeze_layer_norm: do not train
+    layer norms. l1: adds l1·mean|θ − θ0| to the loss, by its gradient. base_adapters: folders of adapters that are
+    applied before, and are no part of the difference.
     """
 
+    weights: Annotated[float, Gt(0)] = 0.01
+    full: Annotated[float, Interval(gt=0, lt=1)] = 0.25
+    freeze_layer_norm: bool = True
+    l1: Annotated[float, Ge(0)] = 0.0
+    base_adapters: Sequence[str] = ()
+
+    def apply(self, network: torch.nn.Module, seed: int) -> AppliedSparseMask:
+        """Apply the base adapters, train the base and the scoring head, and remember the base's initial values."""
+        from rerankbench.models.adapters.difference import apply_differences, base_parameters
+
+        base = apply_differences(network, self.base_adapters, key_of(self, "base_adapters")).base
+        network.requires_grad_(False)
+        norms = {id(p) for m in network.modules() if "norm" in type(m).__name__.lower() for p in m.parameters()}
+        excluded = norms if self.freeze_layer_norm else set()
+        parameters = {name: p for name, p in base_parameters(network) if id(p) not in excluded}
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        train_head(network)
+        start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        return AppliedSparseMask(network, self, base, parameters, start)
+
+
+@dataclass
+class AppliedSparseMask(AppliedAdaptation):
+    """A network on its way to a sparse difference.
+
+    base: fingerprint of the network before training. parameters, start: what is trained, and its initial values in both
+    phases. masks: which weights may move; empty in the first phase. hooks: mask the gradients in the second.
+    """
+
+    configuration: SparseMask
     base: str
     parameters: dict[str, torch.nn.Parameter]
     start: dict[str, torch.Tensor]
     masks: dict[str, torch.Tensor] = field(default_factory=dict)
     hooks: list[Any] = field(default_factory=list)
 
+    @property
+    def eligible_as_best(self) -> bool:
+        """Not in the first phase, which trains all weights."""
+        return bool(self.masks)
 
-@dataclass(frozen=True, kw_only=True)
-class SparseMask(Inert):
-    """Lottery-ticket sparse fine-tuning (Ansell et al., arXiv 2110.07560); the scoring head is trained whole.
-
-    weights: how many places of the base's weights may differ in the end; below 1, a share of those that could.
-    full: share of the stage's steps in the first phase, in which all are trained. freeze_layer_norm: leave layer norms
-    as they are. l1: adds l1·mean|θ − θ0| to the loss, by its gradient. below: folders of adapters that are applied
-    before, and are no part of the difference.
-    """
-
-    weights: float = 0.01
-    full: float = 0.25
-    freeze_layer_norm: bool = True
-    l1: float = 0.0
-    below: Sequence[str] = ()
-    _sparse: list[Sparse] = field(init=False, default_factory=list, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.weights <= 0:
-            raise ConfigError("weights", f"must be above 0, got {self.weights}")
-        if not 0 < self.full < 1:
-            raise ConfigError("full", f"must lie in (0, 1), got {self.full}")
-        if self.l1 < 0:
-            raise ConfigError("l1", f"must be at least 0, got {self.l1}")
-
-    def apply(self, network: torch.nn.Module, seed: int) -> None:
-        """Apply the adapters below, train the base and the scoring head, and remember where the base set out from."""
-        from rerankbench.models.adapters.difference import applied, base_fingerprint, base_parameters
-
-        base = applied(network, self.below).base if self.below else base_fingerprint(network)
-        network.requires_grad_(False)
-        norms = {id(p) for m in network.modules() if "norm" in type(m).__name__.lower() for p in m.parameters()}
-        found = dict(base_parameters(network))
-        if self.freeze_layer_norm:
-            found = {name: parameter for name, parameter in found.items() if id(parameter) not in norms}
-        for parameter in found.values():
-            parameter.requires_grad_(True)
-        for head in heads(network):
-            head.requires_grad_(True)
-        start = {name: parameter.detach().clone() for name, parameter in found.items()}
-        self._sparse[:] = [Sparse(base, found, start)]
-
-    def before_step(self, optimizer: Any, step: int, total: int) -> None:
+    def before_step(self, optimizer: torch.optim.Optimizer, step: int, total: int) -> None:
         """Add the gradient of the L1 term, in the mask."""
-        (sparse,) = self._sparse
-        if not self.l1:
+        if not self.configuration.l1:
             return
-        size = sum(parameter.numel() for parameter in sparse.parameters.values())
-        for name, parameter in sparse.parameters.items():
+        size = sum(parameter.numel() for parameter in self.parameters.values())
+        for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                pull = (parameter.detach() - sparse.start[name]).sign() * (self.l1 / size)
-                parameter.grad += pull * sparse.masks[name] if sparse.masks else pull
+                pull = (parameter.detach() - self.start[name]).sign() * (self.configuration.l1 / size)
+                parameter.grad += pull * self.masks[name] if self.masks else pull
 
-    def after_step(self, optimizer: Any, step: int, total: int) -> None:
-        """End the first phase when its time has come; in the second, put back what decay or momentum moved."""
+    def after_step(self, optimizer: torch.optim.Optimizer, step: int, total: int) -> None:
+        """End the first phase after its share of the steps; in the second, undo what decay or momentum moved."""
         import torch
 
-        (sparse,) = self._sparse
-        if not sparse.masks:
-            if step + 1 >= min(max(1, round(self.full * total)), total - 1):
-                self._choose(sparse, optimizer)
+        if not self.masks:
+            if step + 1 >= min(max(1, round(self.configuration.full * total)), total - 1):
+                self._start_second_phase(optimizer)
             return
         with torch.no_grad():
-            for name, parameter in sparse.parameters.items():
-                parameter.copy_(torch.where(sparse.masks[name], parameter, sparse.start[name]))
+            for name, parameter in self.parameters.items():
+                parameter.copy_(torch.where(self.masks[name], parameter, self.start[name]))
 
-    @property
-    def presentable(self) -> bool:
-        """Whether the weights are sparse by now: not in the first phase, which trains them all."""
-        return bool(self._sparse and self._sparse[0].masks)
+    def merge(self) -> None:
+        """The network is a plain one already: let all its weights move again."""
+        for hook in self.hooks:
+            hook.remove()
+        super().merge()
 
-    def merge(self, network: torch.nn.Module) -> None:
-        """It is a plain network; what trains it next is free to move all. A copy's merge leaves this training alone."""
-        (sparse,) = self._sparse
-        network.requires_grad_(True)
-        own = {id(parameter) for parameter in network.parameters()}
-        if any(id(parameter) in own for parameter in sparse.parameters.values()):
-            for hook in sparse.hooks:
-                hook.remove()
-
-    def save(self, network: torch.nn.Module, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Write `difference/`: what moved, and the head. The checkpoint itself is whole without it."""
-        from rerankbench.models.adapters.difference import Difference, base_parameters, save_difference
+        from rerankbench.models.adapters.difference import Difference, save_difference
 
-        (sparse,) = self._sparse
         tensors: dict[str, torch.Tensor] = {}
-        for name, parameter in base_parameters(network):
-            if name in sparse.start:
-                change = (parameter.detach() - sparse.start[name].to(parameter)).reshape(-1)
-                index = (change.abs() >= 1e-7).nonzero()[:, 0]
-                if len(index):
-                    tensors |= {f"index/{name}": index, f"value/{name}": change[index]}
-        difference = Difference("sparse", sparse.base, tensors, head_tensors(network))
-        save_difference(folder / "difference", difference)
+        for name, parameter in self.parameters.items():
+            change = (parameter.detach() - self.start[name]).reshape(-1)
+            index = (change.abs() >= 1e-7).nonzero()[:, 0]
+            if len(index):
+                tensors |= {f"index/{name}": index, f"value/{name}": change[index]}
+        save_difference(folder / "difference", Difference("sparse", self.base, tensors, head_tensors(self.network)))
 
     def state(self) -> dict[str, Any]:
-        """The masks, as flat places, and the base's fingerprint: the start is what `apply` finds again."""
-        (sparse,) = self._sparse
-        return {"base": sparse.base, "masks": {n: m.reshape(-1).nonzero()[:, 0].cpu() for n, m in sparse.masks.items()}}
+        """The masks, as flat indices, and the base's fingerprint: `apply` finds the initial values again."""
+        return {"base": self.base, "masks": {n: m.reshape(-1).nonzero()[:, 0].cpu() for n, m in self.masks.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state` back. Raises ConfigError if `apply` saw another network than it did then."""
+        """Restore `state`. Raises ConfigError if `apply` saw another network than it did then."""
         import torch
 
-        (sparse,) = self._sparse
-        if state["base"] != sparse.base:
-            raise ConfigError("adaptation", "the network to start from is not the one that this training started from")
-        sparse.masks.clear()
-        for name, places in state["masks"].items():
-            mask = torch.zeros(sparse.start[name].numel(), dtype=torch.bool)
-            mask[places] = True
-            sparse.masks[name] = mask.view_as(sparse.start[name]).to(sparse.start[name].device)
-        if sparse.masks:
-            self._guard(sparse)
+        if state["base"] != self.base:
+            problem = "the network to start from is not the one that this training started from"
+            raise ConfigError(key_of(self.configuration, ""), problem)
+        self.masks.clear()
+        for name, indices in state["masks"].items():
+            mask = torch.zeros(self.start[name].numel(), dtype=torch.bool)
+            mask[indices] = True
+            self.masks[name] = mask.view_as(self.start[name]).to(self.start[name].device)
+        self._mask_gradients()
 
     def report(self) -> dict[str, float]:
-        """The phase, 1 or 2, and how many places may move."""
-        (sparse,) = self._sparse
-        chosen = sum(int(mask.sum()) for mask in sparse.masks.values())
-        free = chosen if sparse.masks else sum(p.numel() for p in sparse.parameters.values())
-        return {"mask/phase": 2.0 if sparse.masks else 1.0, "mask/weights": float(free)}
+        """The phase, 1 or 2, and how many weights may move."""
+        chosen = sum(int(mask.sum()) for mask in self.masks.values())
+        free = chosen if self.masks else sum(p.numel() for p in self.parameters.values())
+        return {"mask/phase": 2.0 if self.masks else 1.0, "mask/weights": float(free)}
 
-    def _choose(self, sparse: Sparse, optimizer: Any) -> None:
-        """Keep the places that moved most, over all weights together; rewind; begin with a fresh optimiser state."""
+    def _start_second_phase(self, optimizer: torch.optim.Optimizer) -> None:
+        """Select the weights that moved most, over all parameters together; rewind; clear the optimiser's state."""
         import torch
 
         with torch.no_grad():
-            moved = {n: (p - sparse.start[n]).abs().reshape(-1) for n, p in sparse.parameters.items()}
-            size = sum(len(values) for values in moved.values())
-            count = min(size, int(self.weights * size) if self.weights < 1 else int(self.weights))
-            chosen = top_places(torch.cat(list(moved.values())), count)
+            moved = {n: (p - self.start[n]).abs().reshape(-1) for n, p in self.parameters.items()}
+            size, weights = sum(len(values) for values in moved.values()), self.configuration.weights
+            count = min(size, int(weights * size) if weights < 1 else int(weights))
+            chosen = largest(torch.cat(list(moved.values())), count)
             first = 0
             for name, values in moved.items():
                 inside = chosen[(chosen >= first) & (chosen < first + len(values))] - first
                 mask = torch.zeros_like(values, dtype=torch.bool)
                 mask[inside] = True
-                sparse.masks[name] = mask.view_as(sparse.start[name])
+                self.masks[name] = mask.view_as(self.start[name])
                 first += len(values)
-                sparse.parameters[name].copy_(sparse.start[name])
+                self.parameters[name].copy_(self.start[name])
         optimizer.state.clear()
-        self._guard(sparse)
+        self._mask_gradients()
 
-    def _guard(self, sparse: Sparse) -> None:
-        """Mask gradients as they arise, so that clipping and moments see only what is trained."""
-        for name, parameter in sparse.parameters.items():
-            mask = sparse.masks[name]
-            sparse.hooks.append(parameter.register_hook(mask.mul))  # type: ignore[no-untyped-call]
+    def _mask_gradients(self) -> None:
+        """Mask gradients as they are computed, so that clipping and moments see only what is trained."""
+        for name, mask in self.masks.items():
+            self.hooks.append(self.parameters[name].register_hook(mask.mul))  # type: ignore[no-untyped-call]
 
 
-def top_places(values: torch.Tensor, count: int) -> torch.Tensor:
-    """The places of the `count` largest values of a vector, int64, ascending; among equals the first ones."""
+def largest(values: torch.Tensor, count: int) -> torch.Tensor:
+    """The indices of the `count` largest values of a vector, int64, ascending; among equals the first ones."""
     import torch
 
     if count == 0:

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Gt
 
 from rerankbench.training.losses.lambda_rank import normalised_gains
-from rerankbench.training.losses.loss import Reduction, Unit, require_positive
-from rerankbench.training.losses.masking import has_levels, prepared, soft_ranks
+from rerankbench.training.losses.loss import Loss
+from rerankbench.training.losses.masking import soft_ranks
+from rerankbench.training.scored import Scored, Unit
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApproxNDCG:
-    """Minus nDCG with each rank replaced by 1 + Σ σ((s_j - s_i)/temperature). scores, labels, mask: [B, N] -> [B].
+class ApproxNDCG(Loss):
+    """Minus nDCG with each rank replaced by 1 + Σ σ((s_j - s_i)/temperature): a value in [-1, 0) for each list.
 
-    In [-1, 0). A lower temperature is nearer to nDCG, with less gradient. Qin et al., Information Retrieval 2010.
+    A lower temperature is nearer to nDCG, with less gradient. Qin et al., Information Retrieval 2010.
     """
 
     unit: ClassVar[Unit] = "list"
-    reduction: ClassVar[Reduction] = "per_list"
-    temperature: float = 1.0
+    temperature: Annotated[float, Gt(0)] = 1.0
 
-    def __post_init__(self) -> None:
-        require_positive("temperature", self.temperature)
-
-    def __call__(
-        self,
-        scores: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor,
-        *,
-        teacher: torch.Tensor | None = None,
-        progress: float = 1.0,
-    ) -> torch.Tensor:
-        places = soft_ranks(prepared(scores, mask), mask, self.temperature)
-        gained = normalised_gains(prepared(labels, mask), mask) / (1 + places).log2()
-        return -gained.sum(1).masked_fill(~self.valid(labels, mask), 0)
-
-    def valid(self, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return has_levels(labels, mask)
+    def values(self, scored: Scored) -> torch.Tensor:
+        ranks = soft_ranks(scored.scores, scored.mask, self.temperature)
+        return -(normalised_gains(scored.labels, scored.mask) / (1 + ranks).log2()).sum(1)

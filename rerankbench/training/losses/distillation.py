@@ -3,144 +3,102 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rerankbench.training.losses.loss import Reduction, Unit, require_positive, require_teacher
+from annotated_types import Gt
+
+from rerankbench.training.losses.loss import Loss, require_teacher
 from rerankbench.training.losses.masking import (
     average_ranks,
     differences,
+    distinct_pairs,
     log_softmax,
     ordered_pairs,
-    prepared,
     soft_ranks,
-    two_real,
 )
+from rerankbench.training.scored import Scored, Unit
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class MarginMSE:
-    """Squared difference of the gaps, ((s_i - s_j) - (t_i - t_j))². scores, labels, mask, teacher: [B, N] -> [B, N, N].
+class MarginMSE(Loss):
+    """Squared difference of the gaps of a pair, ((s_i - s_j) - (t_i - t_j))².
 
-    pairs: those whose labels differ, or `all` twos, which needs no labels. Hofstätter et al., arXiv 2010.02666.
+    pairs: those whose labels differ, or `all`, which needs no labels. Hofstätter et al., arXiv 2010.02666.
     """
 
     unit: ClassVar[Unit] = "pair"
     pairs: Literal["labels", "all"] = "labels"
     reduction: Literal["per_list", "global"] = "per_list"
 
-    def __call__(
-        self,
-        scores: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor,
-        *,
-        teacher: torch.Tensor | None = None,
-        progress: float = 1.0,
-    ) -> torch.Tensor:
-        errors = prepared(scores, mask) - prepared(require_teacher(teacher), mask)
-        return (differences(errors) ** 2).masked_fill(~self.valid(labels, mask), 0)
+    def values(self, scored: Scored) -> torch.Tensor:
+        return differences(scored.scores - require_teacher(self, scored)) ** 2
 
     def valid(self, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return two_real(mask) if self.pairs == "all" else ordered_pairs(labels, mask)
+        """The pairs chosen."""
+        return distinct_pairs(mask) if self.pairs == "all" else ordered_pairs(labels, mask)
 
 
 @dataclass(frozen=True, kw_only=True)
-class KL:
-    """T²·KL(softmax(teacher/T) ‖ softmax(scores/T)). scores, mask, teacher: [B, N] -> [B].
+class KL(Loss):
+    """T²·KL(softmax(teacher/T) ‖ softmax(scores/T)) of each list.
 
     T² keeps the gradient's size as the temperature T grows. Hinton et al., arXiv 1503.02531.
     """
 
     unit: ClassVar[Unit] = "list"
-    reduction: ClassVar[Reduction] = "per_list"
-    temperature: float = 1.0
+    temperature: Annotated[float, Gt(0)] = 1.0
 
-    def __post_init__(self) -> None:
-        require_positive("temperature", self.temperature)
-
-    def __call__(
-        self,
-        scores: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor,
-        *,
-        teacher: torch.Tensor | None = None,
-        progress: float = 1.0,
-    ) -> torch.Tensor:
-        aim = log_softmax(prepared(require_teacher(teacher), mask) / self.temperature, mask)
-        own = log_softmax(prepared(scores, mask) / self.temperature, mask)
-        return self.temperature**2 * _divergence(aim, own).masked_fill(~self.valid(labels, mask), 0)
+    def values(self, scored: Scored) -> torch.Tensor:
+        target = log_softmax(require_teacher(self, scored) / self.temperature, scored.mask)
+        student = log_softmax(scored.scores / self.temperature, scored.mask)
+        return self.temperature**2 * _divergence(target, student)
 
     def valid(self, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Lists of two candidates or more."""
         return mask.sum(1) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SymmetricKL:
-    """½·(KL(P ‖ Q) + KL(Q ‖ P)), P the softmax of the scores, Q that of the teacher, each at its own temperature.
+class SymmetricKL(Loss):
+    """½·(KL(P ‖ Q) + KL(Q ‖ P)) of each list, P the softmax of the scores, Q that of the teacher's.
 
-    scores, mask, teacher: [B, N] -> [B]. At 0.02 a teacher in [0, 1] is nearly one-hot. UniME-V2, arXiv 2510.13515.
+    Each has a temperature of its own. At 0.02 a teacher in [0, 1] is nearly one-hot. UniME-V2, arXiv 2510.13515.
     """
 
     unit: ClassVar[Unit] = "list"
-    reduction: ClassVar[Reduction] = "per_list"
-    temperature: float = 0.02
-    teacher_temperature: float = 0.02
+    temperature: Annotated[float, Gt(0)] = 0.02
+    teacher_temperature: Annotated[float, Gt(0)] = 0.02
 
-    def __post_init__(self) -> None:
-        require_positive("temperature", self.temperature)
-        require_positive("teacher_temperature", self.teacher_temperature)
-
-    def __call__(
-        self,
-        scores: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor,
-        *,
-        teacher: torch.Tensor | None = None,
-        progress: float = 1.0,
-    ) -> torch.Tensor:
-        aim = log_softmax(prepared(require_teacher(teacher), mask) / self.teacher_temperature, mask)
-        own = log_softmax(prepared(scores, mask) / self.temperature, mask)
-        both = (_divergence(own, aim) + _divergence(aim, own)) / 2
-        return both.masked_fill(~self.valid(labels, mask), 0)
+    def values(self, scored: Scored) -> torch.Tensor:
+        target = log_softmax(require_teacher(self, scored) / self.teacher_temperature, scored.mask)
+        student = log_softmax(scored.scores / self.temperature, scored.mask)
+        return (_divergence(student, target) + _divergence(target, student)) / 2
 
     def valid(self, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Lists of two candidates or more."""
         return mask.sum(1) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApproxDiscountedRankMSE:
+class ApproxDiscountedRankMSE(Loss):
     """(r_i - r̂_i)² / log2(1 + r_i): r the teacher's ranks (ties at their mean), r̂ smooth ranks of the scores.
 
-    scores, mask, teacher: [B, N] -> [B, N]. temperature: of the smooth ranks. Rank-DistiLLM, arXiv 2405.07920.
+    temperature: of the smooth ranks. Rank-DistiLLM, arXiv 2405.07920.
     """
 
     unit: ClassVar[Unit] = "item"
-    temperature: float = 1.0
+    temperature: Annotated[float, Gt(0)] = 1.0
     reduction: Literal["per_list", "global"] = "per_list"
 
-    def __post_init__(self) -> None:
-        require_positive("temperature", self.temperature)
-
-    def __call__(
-        self,
-        scores: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor,
-        *,
-        teacher: torch.Tensor | None = None,
-        progress: float = 1.0,
-    ) -> torch.Tensor:
-        scores = prepared(scores, mask)
-        aim = average_ranks(prepared(require_teacher(teacher), mask).to(scores.dtype), mask)
-        errors = (aim - soft_ranks(scores, mask, self.temperature)) ** 2 / (1 + aim).log2()
-        return errors.masked_fill(~self.valid(labels, mask), 0)
+    def values(self, scored: Scored) -> torch.Tensor:
+        target = average_ranks(require_teacher(self, scored).to(scored.scores.dtype), scored.mask)
+        return (target - soft_ranks(scored.scores, scored.mask, self.temperature)) ** 2 / (1 + target).log2()
 
     def valid(self, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The candidates of lists of two or more."""
         return mask & (mask.sum(1, keepdim=True) > 1)
 
 

@@ -1,4 +1,4 @@
-"""Padding, ties and ranks, handled once for all losses. A list's row is one of [B, N]; padded cells have mask False."""
+"""Softmax, pairs and ranks over lists with padding: a list is a row of [B, N]; padded cells have mask False."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-
-
-def prepared(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The scores in float32 or better, 0 in padded cells, whatever stood there."""
-    import torch
-
-    # Half precision ties scores that are apart and loses the small terms of a sum.
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill(~mask, 0)
 
 
 def log_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -38,7 +30,7 @@ def differences(values: torch.Tensor) -> torch.Tensor:
     return values[:, :, None] - values[:, None, :]
 
 
-def two_real(mask: torch.Tensor) -> torch.Tensor:
+def distinct_pairs(mask: torch.Tensor) -> torch.Tensor:
     """Pairs of two different candidates, none padded: [B, N, N]."""
     import torch
 
@@ -47,11 +39,11 @@ def two_real(mask: torch.Tensor) -> torch.Tensor:
 
 def ordered_pairs(labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Pairs whose row has the higher label: [B, N, N]. A tie is no pair."""
-    return two_real(mask) & (labels[:, :, None] > labels[:, None, :])
+    return distinct_pairs(mask) & (labels[:, :, None] > labels[:, None, :])
 
 
 def has_levels(labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Lists with two different labels: [B]. Others say nothing about an order."""
+    """Lists with two different labels: [B]. Others have no order to learn."""
     import torch
 
     highest = labels.masked_fill(~mask, -torch.inf).amax(1)
@@ -69,7 +61,7 @@ def ranks(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def average_ranks(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Ranks from 1 by keys, highest first, ties at the mean of their places: [B, N] float, without gradient."""
     keys = keys.detach()
-    pairs = two_real(mask)
+    pairs = distinct_pairs(mask)
     above = (keys[:, None, :] > keys[:, :, None]) & pairs
     tied = (keys[:, None, :] == keys[:, :, None]) & pairs
     return (1 + above.sum(2) + tied.sum(2) / 2).to(keys.dtype)
@@ -78,4 +70,4 @@ def average_ranks(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def soft_ranks(scores: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
     """Differentiable ranks 1 + Σ_{j≠i} σ((s_j - s_i)/T): [B, N]. Qin et al., Information Retrieval 2010."""
     ahead = (-differences(scores) / temperature).sigmoid()
-    return 1 + (ahead * two_real(mask)).sum(2)
+    return 1 + (ahead * distinct_pairs(mask)).sum(2)

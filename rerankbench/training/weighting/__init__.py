@@ -1,1 +1,1 @@
-"""Weightings: how much each sample of a batch counts, and when."""
+"""Weightings: the weight of each sample of a batch, and when."""

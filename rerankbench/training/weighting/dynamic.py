@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rerankbench.errors import ConfigError
-from rerankbench.training.weighting.static import Unlearned
+from annotated_types import Gt, Interval
+
+from rerankbench.training.scored import Scored, Values
+from rerankbench.training.weighting.weighting import AppliedWeighting, Weighting
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.training.groups import Batch
-    from rerankbench.training.losses.loss import Unit
-
 
 @dataclass(frozen=True, kw_only=True)
-class LossReweighting(Unlearned):
+class LossReweighting(Weighting):
     """w = n · softmax(f(h) / r), where h is a sample's loss scaled to [−1, 1] by the least and greatest of the batch.
 
     linupper: f = min(h + 1, 1), which plays down only small losses. quadratic: 1 − h², the extremes. extremes: |h|, the
@@ -24,29 +23,32 @@ class LossReweighting(Unlearned):
     share of training with all weights 1.
 
     A sample is a list for list losses, a candidate for item losses, and all pairs of a group, by their mean, for pair
-    losses. The batch is what the processes hold in one forward pass, so weights depend on its size; alone in it, a
-    sample has weight 1.
+    losses. The batch is what all processes hold in one forward pass, so weights depend on its size; a sample alone in
+    it has weight 1.
     """
 
     strategy: Literal["linupper", "quadratic", "extremes", "upper"] = "linupper"
-    r_start: float = 1.0
-    r_end: float = 1.0
-    burn_in: float = 0.05
+    r_start: Annotated[float, Gt(0)] = 1.0
+    r_end: Annotated[float, Gt(0)] = 1.0
+    burn_in: Annotated[float, Interval(ge=0, lt=1)] = 0.05
 
-    def __post_init__(self) -> None:
-        for name, value in (("r_start", self.r_start), ("r_end", self.r_end)):
-            if value <= 0:
-                raise ConfigError(name, f"must be above 0, got {value}")
-        if not 0 <= self.burn_in < 1:
-            raise ConfigError("burn_in", f"must lie in [0, 1), a share of the training, got {self.burn_in}")
+    def begin(self) -> AppliedReweighting:
+        """See Weighting."""
+        return AppliedReweighting(self)
 
-    def weights(
-        self, batch: Batch, scores: torch.Tensor, values: torch.Tensor, valid: torch.Tensor, unit: Unit, progress: float
-    ) -> torch.Tensor:
-        """Weights in the shape of `values`, 0 where not valid, with mean 1 over the valid samples of all processes."""
-        losses, counted = _samples(values.detach(), valid, unit)
-        weights = self._softmax(losses, counted, progress)
-        return weights if unit != "pair" else weights[:, None, None] * valid
+
+class AppliedReweighting(AppliedWeighting):
+    """See LossReweighting."""
+
+    def __init__(self, options: LossReweighting) -> None:
+        super().__init__()
+        self.options = options
+
+    def weights(self, scored: Scored, values: Values) -> torch.Tensor:
+        """Weights with mean 1 over the valid samples of all processes."""
+        losses, counted = _samples(values)
+        weights = self._softmax(losses, counted, scored.progress)
+        return weights if values.unit != "pair" else weights[:, None, None] * values.valid
 
     def _softmax(self, losses: torch.Tensor, counted: torch.Tensor, progress: float) -> torch.Tensor:
         import torch
@@ -54,11 +56,11 @@ class LossReweighting(Unlearned):
         low = -_over_processes(_greatest(-losses, counted), "max")
         high = _over_processes(_greatest(losses, counted), "max")
         samples = _over_processes(counted.sum(), "sum")
-        ramp = max(progress - self.burn_in, 0) / (1 - self.burn_in)
-        r = self.r_start ** (1 - ramp) * self.r_end**ramp
-        self._last.update(samples=float(samples), temperature=r)
-        # Not a choice of one process: all of them see the same progress, least and greatest.
-        if progress < self.burn_in or high - low < 1e-6:
+        ramp = max(progress - self.options.burn_in, 0) / (1 - self.options.burn_in)
+        r = self.options.r_start ** (1 - ramp) * self.options.r_end**ramp
+        self.last.update(samples=float(samples), temperature=r)
+        # All processes decide alike: they have the same progress, least and greatest.
+        if progress < self.options.burn_in or high - low < 1e-6:
             return counted.to(losses.dtype)
         emphasis = self._emphasis((2 * losses - low - high) / (high - low)) / r
         shift = _over_processes(_greatest(emphasis, counted), "max")
@@ -66,7 +68,7 @@ class LossReweighting(Unlearned):
         return samples * powers / _over_processes(powers.sum(), "sum")
 
     def _emphasis(self, h: torch.Tensor) -> torch.Tensor:
-        match self.strategy:
+        match self.options.strategy:
             case "linupper":
                 return (h + 1).clamp(max=1)
             case "quadratic":
@@ -77,12 +79,12 @@ class LossReweighting(Unlearned):
                 return (h + 1) / 2
 
 
-def _samples(values: torch.Tensor, valid: torch.Tensor, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
-    """The samples' losses, and which count: as they are, or for pairs [B, N, N] one a group, [B]."""
-    if unit != "pair":
-        return values, valid
-    pairs = valid.sum((1, 2))
-    return values.masked_fill(~valid, 0).sum((1, 2)) / pairs.clamp(min=1), pairs > 0
+def _samples(values: Values) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples' losses, and which count: as they are, or for pairs [B, N, N] one for each group, [B]."""
+    if values.unit != "pair":
+        return values.values, values.valid
+    pairs = values.valid.sum((1, 2))
+    return values.values.sum((1, 2)) / pairs.clamp(min=1), pairs > 0
 
 
 def _greatest(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How easily the first stage finds a document: its place in the query's first-stage list as a number in [0, 1]."""
+"""How easily the first stage finds a document: its position in the query's first-stage list as a number in [0, 1]."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 Measure = Literal["reciprank", "normscore", "kde"]
 
-ABSENT_RANK = 1000
-"""The rank that a document outside the first-stage list is taken to have."""
+MISSING_RANK = 1000
+"""The rank assumed of a document outside the first-stage list."""
 
 
 def ease(batch: Batch, measure: Measure) -> torch.Tensor:
@@ -25,24 +25,26 @@ def ease(batch: Batch, measure: Measure) -> torch.Tensor:
 
     ranks, scores = batch.ranks.cpu(), batch.first_scores.cpu().double()
     if measure == "reciprank":
-        eased = 1 / ranks.masked_fill(ranks == 0, ABSENT_RANK).double()
+        eased = 1 / ranks.masked_fill(ranks == 0, MISSING_RANK).double()
     else:
-        runs = [group.first_stage for group in batch.groups]
-        eased = torch.stack([_of_scores(*row, measure) for row in zip(ranks, scores, runs, strict=True)])
+        lists = [group.first_stage for group in batch.groups]
+        eased = torch.stack([_from_scores(*row, measure) for row in zip(ranks, scores, lists, strict=True)])
     return eased.float().to(batch.mask.device).masked_fill(~batch.mask, 0)
 
 
-def _of_scores(ranks: torch.Tensor, scores: torch.Tensor, run: tuple[float, ...], measure: Measure) -> torch.Tensor:
+def _from_scores(
+    ranks: torch.Tensor, scores: torch.Tensor, first_stage: tuple[float, ...], measure: Measure
+) -> torch.Tensor:
     import torch
 
-    if not run or min(run) == max(run):
-        return torch.full_like(scores, 0.5)  # a list that tells nothing apart
-    low, high = min(run), max(run)
+    if not first_stage or min(first_stage) == max(first_stage):
+        return torch.full_like(scores, 0.5)  # a list whose scores do not differ
+    low, high = min(first_stage), max(first_stage)
     # A document outside the list scores no higher than its end, whatever sign the scores have.
     scores = torch.where(ranks > 0, scores, scores.clamp(max=low))
     if measure == "normscore":
         return ((scores - low) / (high - low)).clamp(0, 1)
-    points = torch.tensor(run, dtype=scores.dtype)
-    bandwidth = len(run) ** -0.2 * points.std()
+    points = torch.tensor(first_stage, dtype=scores.dtype)
+    bandwidth = len(first_stage) ** -0.2 * points.std()
     below: torch.Tensor = torch.special.ndtr((scores[:, None] - points) / bandwidth)
     return below.mean(1)

@@ -1,5 +1,5 @@
-"""No weighting: every sample counts alike."""
+"""No weighting: every sample has weight 1."""
 
 
 def none() -> None:
-    """None, which is what a stage takes for weights that are all 1."""
+    """None, which a stage takes for weights that are all 1."""

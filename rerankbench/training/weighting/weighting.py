@@ -1,42 +1,49 @@
-"""What a weighting is: weights of a batch's loss values, detached, multiplied before the mean."""
+"""What a weighting is: weights of a step's loss values, multiplied before the mean, and perhaps other labels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from rerankbench.training.scored import Scored, Values
 
 if TYPE_CHECKING:
     import torch
 
-    from rerankbench.training.groups import Batch
-    from rerankbench.training.losses.loss import Unit
+
+class Weighting:
+    """A configured weighting: a frozen dataclass. `None` in a stage stands for no weighting."""
+
+    def begin(self) -> AppliedWeighting:
+        """A new one for a training."""
+        raise NotImplementedError
 
 
-class Weighting(Protocol):
-    """A configured weighting. One that learns has a `module`, which is trained and saved with the network.
+class AppliedWeighting:
+    """A weighting in a training. By default it learns nothing and leaves the labels alone.
 
-    `None` in a stage stands for no weighting.
+    module: its own network, trained and saved with the scorer's. learning_rate: of the module; None for the stage's.
+    What it is given is detached, and `scored` has the groups' own labels.
     """
 
-    @property
-    def module(self) -> torch.nn.Module | None:
-        """Its own network, or None. Its parameters are a group of their own in the stage's optimiser, at the
-        weighting's `learning_rate` where it has one."""
-        ...
+    module: torch.nn.Module | None = None
+    learning_rate: float | None = None
 
-    def labels(self, batch: Batch, scores: torch.Tensor) -> torch.Tensor:
-        """The labels the loss shall see, [B, N], detached; most return `batch.labels`."""
-        ...
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+        """What is logged of the last step."""
 
-    def weights(
-        self, batch: Batch, scores: torch.Tensor, values: torch.Tensor, valid: torch.Tensor, unit: Unit, progress: float
-    ) -> torch.Tensor:
-        """Weights ≥ 0 in the shape of `values`, detached. values, valid: what the loss returned (its unit's shape)."""
-        ...
+    def labels(self, scored: Scored) -> torch.Tensor:
+        """The labels for the loss, [B, N]."""
+        return scored.labels
 
-    def own_loss(self, batch: Batch, scores: torch.Tensor) -> torch.Tensor | None:
-        """A scalar to add to the step's loss for the training of `module`; None for a weighting that does not learn."""
-        ...
+    def weights(self, scored: Scored, values: Values) -> torch.Tensor:
+        """Weights ≥ 0 in the shape of the values, without gradient, 0 where not valid."""
+        raise NotImplementedError
+
+    def own_loss(self, scored: Scored) -> torch.Tensor | None:
+        """A scalar to add to the step's loss, which trains the module; None where there is nothing to train."""
+        return None
 
     def report(self) -> dict[str, float]:
-        """What to log of the last batch beyond the weights' statistics, under short names."""
-        ...
+        """What to log of the last step beyond the weights' statistics, under short names."""
+        return dict(self.last)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from rerankbench.models.encoders.embedder import Embedder, Memory
+from rerankbench.models.encoders.embedder import Embedder, EmbeddingCache
 from tests.models.toy_model import on_cpu, save, texts
 
 
@@ -107,24 +107,24 @@ def test_colberts_projection_is_applied(saved: str, tmp_path: Path) -> None:
     assert torch.allclose(vectors, expected, atol=1e-5)
 
 
-def test_memory_forgets_the_least_recently_used_only_when_trimmed() -> None:
+def test_the_cache_drops_the_least_recently_used_only_when_trimmed() -> None:
     import torch
 
-    memory = Memory(capacity=3)
-    memory["a"], memory["b"], memory["c"] = torch.zeros(2, 5), torch.zeros(5), torch.zeros(2, 5)
-    assert all(text in memory for text in "abc")
-    _ = memory["a"]
-    memory.trim()
-    assert ["a" in memory, "b" in memory, "c" in memory, memory.held] == [True, False, False, 2]
+    cache = EmbeddingCache(capacity=3)
+    cache["a"], cache["b"], cache["c"] = torch.zeros(2, 5), torch.zeros(5), torch.zeros(2, 5)
+    assert all(text in cache for text in "abc")
+    _ = cache["a"]
+    cache.trim()
+    assert ["a" in cache, "b" in cache, "c" in cache, cache.held] == [True, False, False, 2]
 
 
-def test_a_text_is_always_embedded_in_the_same_company() -> None:
-    memory = Memory(capacity=3)
-    memory.settle(["a", "b", "a"])
-    memory.settle(["b", "c"])
-    assert memory.absent(["c", "a", "d"]) == [("c",), ("a", "b"), ("d",)]
+def test_a_text_is_always_embedded_in_the_same_batch() -> None:
+    cache = EmbeddingCache(capacity=3)
+    cache.assign_batches(["a", "b", "a"])
+    cache.assign_batches(["b", "c"])
+    assert cache.missing_batches(["c", "a", "d"]) == [("c",), ("a", "b"), ("d",)]
     for text in "abcd":
-        memory[text] = torch.zeros(2)
-    assert memory.absent(["a", "c"]) == []
-    memory.trim()
-    assert memory.absent(["a"]) == [("a", "b")], "forgotten, and made again with b"
+        cache[text] = torch.zeros(2)
+    assert cache.missing_batches(["a", "c"]) == []
+    cache.trim()
+    assert cache.missing_batches(["a"]) == [("a", "b")], "dropped, and embedded again with b"

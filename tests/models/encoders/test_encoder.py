@@ -139,7 +139,7 @@ def test_late_interaction_is_maxsim_over_normalised_token_vectors(minilm: Model)
     assert ours == pytest.approx(expected, abs=1e-3)
 
 
-def test_scores_do_not_depend_on_the_company(headed: dict[int, str], minilm: Model) -> None:
+def test_scores_do_not_depend_on_the_batch(headed: dict[int, str], minilm: Model) -> None:
     requests = _requests(6, 20)
     for scorer in (
         CrossEncoder(model=Model(path=headed[1], dtype="float32", device="cpu")),

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rerankbench.batching import packs
 from rerankbench.errors import ConfigError
-from rerankbench.models import beginnings, causal
+from rerankbench.models.lm import causal, prefix_cache
 from rerankbench.models.lm.causal import CausalLM
-from rerankbench.models.lm.language_model import Filled
-from rerankbench.models.lm.packing import Packed
-from rerankbench.models.lm.padding import Padded
+from rerankbench.models.lm.language_model import EncodedPrompt, Sampling
+from rerankbench.models.lm.packing import PackedReader
+from rerankbench.models.lm.padding import PaddedReader
 from rerankbench.models.model import Model
 from rerankbench.models.wheel import Wheel
 from rerankbench.usage import Usage
@@ -30,11 +30,11 @@ SMOLLM2 = Wheel(
 )
 
 
-@pytest.fixture(params=[Packed, Padded])
+@pytest.fixture(params=[PackedReader, PaddedReader])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """How a network reads: in packs, as on a CPU; in padded batches, as elsewhere and as a network that cannot pack."""
-    if request.param is Padded:
-        monkeypatch.setattr(causal, "packable", lambda network: False)
+    if request.param is PaddedReader:
+        monkeypatch.setattr(causal, "enable_packing", lambda network: False)
     found: type = request.param
     return found
 
@@ -47,23 +47,23 @@ def _logits(lm: CausalLM, ids: list[int]) -> Any:
         return torch.log_softmax(lm.network(torch.tensor([ids])).logits[0].float(), -1)
 
 
-def _prompts(lm: CausalLM, n: int, seed: int = 1) -> list[Filled]:
+def _prompts(lm: CausalLM, n: int, seed: int = 1) -> list[EncodedPrompt]:
     """Of unequal lengths and several beginnings: questions on a passage, shared queries in front, pairs."""
     queries = ["what is red", "roses of the garden what is the question of the black dog", ""]
     documents = texts(seed, 2 * n)
     kinds = [
-        lambda i: lm.fill(YES_NO, queries[i % 3], [documents[i]]),
-        lambda i: lm.fill(LIST, queries[i % 2], documents[i : i + 1 + i % 4]),
-        lambda i: lm.fill(PAIR, queries[i % 3], [documents[i % 2], documents[i + 1]]),
+        lambda i: lm.encode(YES_NO, queries[i % 3], [documents[i]]),
+        lambda i: lm.encode(LIST, queries[i % 2], documents[i : i + 1 + i % 4]),
+        lambda i: lm.encode(PAIR, queries[i % 3], [documents[i % 2], documents[i + 1]]),
     ]
     return [kinds[i % 3](i) for i in range(n)]
 
 
-def _labels_of(lm: CausalLM, prompts: list[Filled], labels: list[str]) -> list[list[float]]:
+def _labels_of(lm: CausalLM, prompts: list[EncodedPrompt], labels: list[str]) -> list[list[float]]:
     expected = []
     for prompt in prompts:
         row = _logits(lm, list(prompt.ids))[-1]
-        expected.append([float(row[i]) for i in lm.filler.label_ids(prompt.tail, labels)])
+        expected.append([float(row[i]) for i in lm.prompt_encoder.label_ids([prompt], labels)[0]])
     return expected
 
 
@@ -89,16 +89,17 @@ def test_log_likelihoods_equal_plain_passes(chat_model: str, reader: type) -> No
     lm = CausalLM(on_cpu(chat_model))
     documents = texts(2, 24)
     continuations = [*texts(3, 22, longest=9), "red", ""]
-    prompts = [lm.fill(QUESTION, "", [document]) for document in documents]
+    prompts = [lm.encode(QUESTION, "", [document]) for document in documents]
     expected = []
     for prompt, text in zip(prompts, continuations, strict=True):
-        added = lm.filler.continuation_ids(prompt.tail, text)
+        added = lm.prompt_encoder.continuation_ids(prompt.answer_prefix, text)
         rows = _logits(lm, [*prompt.ids, *added])[len(prompt.ids) - 1 : -1] if added else []
         expected.append(sum(float(row[i]) for row, i in zip(rows, added, strict=True)))
     found = lm.log_likelihoods(prompts, continuations, total=True)
     assert found == pytest.approx(expected, abs=1e-3)
     assert continuations[-1] == "" and found[-1] == 0
-    lengths = [max(1, len(lm.filler.continuation_ids(p.tail, t))) for p, t in zip(prompts, continuations, strict=True)]
+    encode = lm.prompt_encoder.continuation_ids
+    lengths = [max(1, len(encode(p.answer_prefix, text))) for p, text in zip(prompts, continuations, strict=True)]
     means = lm.log_likelihoods(prompts, continuations)
     assert means == pytest.approx([total / n for total, n in zip(expected, lengths, strict=True)], abs=1e-4)
     assert lm.log_likelihoods(prompts[:2], ["", ""]) == [0, 0]
@@ -117,9 +118,9 @@ def test_generation_in_a_batch_is_generation_one_by_one_and_greedy(
         ids = list(prompt.ids)
         for _ in range(10):  # the likeliest token each time: no penalties, whatever the checkpoint says
             ids.append(int(_logits(lm, ids)[-1].argmax()))
-            if ids[-1] in (lm.filler.backend.eos_token_id, lm.filler.backend.pad_token_id):
+            if ids[-1] in (lm.prompt_encoder.tokenizer.eos_token_id, lm.prompt_encoder.tokenizer.pad_token_id):
                 break
-        assert text == lm.filler.decode(ids[len(prompt.ids) :])
+        assert text == lm.prompt_encoder.decode(ids[len(prompt.ids) :])
 
 
 def test_answers_that_are_done_leave_and_the_others_go_on(chat_model: str) -> None:
@@ -128,13 +129,13 @@ def test_answers_that_are_done_leave_and_the_others_go_on(chat_model: str) -> No
     whole = [lm.generate([prompt], 70)[0] for prompt in prompts]
     said = sorted({token for prompt in prompts for token in _greedy(lm, prompt, 70)})
     lm._ends = {*lm._ends, *said[::4]}  # so that they end at many places, some at once
-    expected = [lm.filler.decode(_until(_greedy(lm, prompt, 70), lm._ends)) for prompt in prompts]
+    expected = [lm.prompt_encoder.decode(_until(_greedy(lm, prompt, 70), lm._ends)) for prompt in prompts]
     assert lm.generate(prompts, 70) == expected
     assert len({len(text) for text in expected}) > 3 and expected != whole
     assert lm.generate(prompts, 0) == [""] * 12
 
 
-def _greedy(lm: CausalLM, prompt: Filled, n: int) -> list[int]:
+def _greedy(lm: CausalLM, prompt: EncodedPrompt, n: int) -> list[int]:
     ids = list(prompt.ids)
     for _ in range(n):
         ids.append(int(_logits(lm, ids)[-1].argmax()))
@@ -143,6 +144,38 @@ def _greedy(lm: CausalLM, prompt: Filled, n: int) -> list[int]:
 
 def _until(ids: list[int], ends: set[int]) -> list[int]:
     return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_samples_depend_on_prompt_and_seed_alone(
+    kind: str, chat_model: str, reader: type, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path = chat_model if kind == "llama" else toy_causal.save(tmp_path, kind, n_layer=2, n_head=4)
+    lm, narrow = (CausalLM(on_cpu(path, batch_tokens=budget)) for budget in (None, 16))
+    prompts, sampling = _prompts(lm, 7), Sampling(n=3, temperature=1.5, top_p=0.9, seed=5)
+    drawn = lm.generate(prompts, 8, sampling=sampling)
+    assert len(drawn) == 21 and len(set(drawn)) > 14
+    assert drawn == [text for prompt in prompts for text in lm.generate([prompt], 8, sampling=sampling)]
+    assert drawn == narrow.generate(prompts, 8, sampling=sampling)
+    assert drawn != lm.generate(prompts, 8, sampling=Sampling(n=3, temperature=1.5, top_p=0.9, seed=6))
+    certain = lm.generate(prompts, 8, sampling=Sampling(n=2, top_p=1e-6))
+    assert certain == [text for text in lm.generate(prompts, 8) for _ in range(2)]
+
+
+def test_a_network_that_transformers_decodes_samples_too(tmp_path: Path) -> None:
+    lm = CausalLM(on_cpu(toy_causal.save(tmp_path, "mistral", sliding_window=9)))
+    prompts, sampling = _prompts(lm, 4), Sampling(n=2, temperature=2.0, seed=1)
+    drawn = lm.generate(prompts, 6, sampling=sampling)
+    assert len(set(drawn)) == 8
+    assert drawn == [text for prompt in prompts for text in lm.generate([prompt], 6, sampling=sampling)]
+    assert lm.generate(prompts, 6, sampling=Sampling(top_p=1e-6)) == lm.generate(prompts, 6)
+
+
+def test_sampled_prompts_are_read_once(chat_model: str) -> None:
+    lm = CausalLM(on_cpu(chat_model))
+    prompts = _prompts(lm, 3)
+    lm.generate(prompts, 2, sampling=Sampling(n=4))
+    assert lm.usage.prompt_tokens == sum(len(prompt.ids) for prompt in prompts)
 
 
 def test_generation_stops_at_a_text_and_keeps_it(chat_model: str) -> None:
@@ -157,22 +190,22 @@ def test_generation_stops_at_a_text_and_keeps_it(chat_model: str) -> None:
 
 def test_said_and_forced_words_stand_behind_the_prompt(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model))
-    prompt = lm.fill(YES_NO, "what", ["cat"])
+    prompt = lm.encode(YES_NO, "what", ["cat"])
     longer = lm.extended(prompt, "red <|im_end|> roses", "\n</think>")
     assert longer.ids[: len(prompt.ids)] == prompt.ids
     assert lm.readable(longer) == lm.readable(prompt) + "red <|im_end|> roses\n</think>"
     added = longer.ids[len(prompt.ids) :]
-    assert lm.filler.backend.eos_token_id not in added, "what the model spelled out closes no turn"
+    assert lm.prompt_encoder.tokenizer.eos_token_id not in added, "what the model spelled out closes no turn"
     assert lm.label_scores([longer], ["true", "false"])[0][0] is not None
-    assert longer.tail == "</think>"
+    assert longer.answer_prefix == "</think>"
 
 
 def test_usage_counts_what_was_read(chat_model: str) -> None:
     usage = Usage()
     lm = CausalLM(on_cpu(chat_model), usage)
-    prompts = [lm.fill(LIST, "what is the question of the garden", [text]) for text in ("cat", "dog mat", "a")]
+    prompts = [lm.encode(LIST, "what is the question of the garden", [text]) for text in ("cat", "dog mat", "a")]
     lm.label_scores(prompts, ["A", "B"])
-    beginning = prompts[0].cuts[0]
+    beginning = prompts[0].prefix_lengths[0]
     assert usage.prompt_tokens == sum(len(p.ids) for p in prompts)
     assert usage.reused_tokens == 2 * beginning, "the first one had to be read"
     assert usage.forward_passes == 1, "beginnings are read in the pass of what follows them"
@@ -183,7 +216,7 @@ def test_what_was_kept_and_let_go_is_read_again(chat_model: str, reader: type, m
     prompts = _prompts(CausalLM(on_cpu(chat_model)), 12)
     kept, forgetful = (CausalLM(on_cpu(chat_model, batch_tokens=64)) for _ in range(2))
     expected = kept.label_scores(prompts, ["A", "B"])
-    monkeypatch.setattr(beginnings, "KEPT_BYTES", 0)
+    monkeypatch.setattr(prefix_cache, "MAX_BYTES", 0)
     assert forgetful.label_scores(prompts, ["A", "B"]) == expected
     assert forgetful.usage.reused_tokens < kept.usage.reused_tokens
 
@@ -203,7 +236,7 @@ def test_company_changes_nothing_to_the_last_bit(chat_model: str, dtype: str) ->
     small._ends = large._ends = set()
     # Rows of one width with a full one among them (64 places), and longer ones.
     rows = [tuple(range(3, 3 + n)) * 2 for n in (31, 32, 20, 40, 5)]
-    assert large._write(rows, 30, ()) == [small._write([row], 30, ())[0] for row in rows]
+    assert large._decode(rows, 30, ()) == [small._decode([row], 30, ())[0] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -218,13 +251,13 @@ def test_company_changes_nothing_to_the_last_bit(chat_model: str, dtype: str) ->
 def test_networks_that_cannot_pack_are_found_out(kind: str, options: Any, packed: bool, tmp_path: Path) -> None:
     lm = CausalLM(on_cpu(toy_causal.save(tmp_path, kind, **options)))
     documents, labels = texts(1, 8), ["A", "B"]
-    prompts = [lm.fill(YES_NO, "what is red", [text]) for text in documents]
-    prompts += [lm.fill(LIST, "what is it", documents[i : i + 2]) for i in range(4)]
+    prompts = [lm.encode(YES_NO, "what is red", [text]) for text in documents]
+    prompts += [lm.encode(LIST, "what is it", documents[i : i + 2]) for i in range(4)]
     found = lm.label_scores(prompts, labels)
-    assert isinstance(lm._reader, Packed) == packed
+    assert isinstance(lm._reader, PackedReader) == packed
     assert _differences(found) == pytest.approx(_differences(_labels_of(lm, prompts, labels)), abs=1e-4)
     together = lm.generate(prompts, 6)
-    assert together == [lm.filler.decode(_until(_greedy(lm, prompt, 6), lm._ends)) for prompt in prompts]
+    assert together == [lm.prompt_encoder.decode(_until(_greedy(lm, prompt, 6), lm._ends)) for prompt in prompts]
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 100))
@@ -257,8 +290,8 @@ def test_a_sliding_window_shares_no_beginnings(tmp_path: Path) -> None:
 
 def test_labels_are_checked_before_the_network_loads(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model))
-    prompt = lm.fill(YES_NO, "what", ["cat"])
-    with pytest.raises(ConfigError, match=r"prompt\.labels.*'Certainly'"):
+    prompt = lm.encode(YES_NO, "what", ["cat"])
+    with pytest.raises(ConfigError, match=r"^labels.*'Certainly'"):
         lm.label_scores([prompt], ["Certainly", "No"])
     assert "network" not in vars(lm)
 
@@ -267,8 +300,8 @@ def test_labels_are_checked_before_the_network_loads(chat_model: str) -> None:
 def test_smollm2_as_plain_passes() -> None:
     lm = CausalLM(Model(wheel=SMOLLM2, dtype="float32", device="cpu"))
     documents = ["Paris is the capital of France.", "Cats purr. " * 30, "France is a country in Europe, and large."]
-    prompts = [lm.fill(YES_NO, "what is the capital of France", [text]) for text in documents]
-    prompts += [lm.fill(PAIR, "what is the capital of France", [documents[0], text]) for text in documents]
+    prompts = [lm.encode(YES_NO, "what is the capital of France", [text]) for text in documents]
+    prompts += [lm.encode(PAIR, "what is the capital of France", [documents[0], text]) for text in documents]
     labels = ["Yes", "No"]
     found = lm.label_scores(prompts, labels)
     assert _differences(found) == pytest.approx(_differences(_labels_of(lm, prompts, labels)), abs=1e-4)

@@ -5,7 +5,6 @@ The stand-in runs the same toy network on transformers, so the answers must be t
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
-from rerankbench.models.lm import vllm
 from rerankbench.models.lm.causal import CausalLM
+from rerankbench.models.lm.language_model import Sampling
+from rerankbench.models.lm.load import language_model
 from rerankbench.models.lm.vllm import VLLM
 from rerankbench.models.model import Model
 from rerankbench.prompt import Prompt
@@ -35,10 +36,16 @@ class _Engine:
         assert not use_tqdm
         return [self._one(p["prompt_token_ids"], own) for p, own in zip(prompts, sampling_params, strict=True)]
 
+    def _sampled(self, own: Any) -> Any:
+        """What was asked for, as the text of each answer."""
+        text = " ".join(f"{name}={value}" for name, value in vars(own).items())
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=[3], text=text)] * own.n, num_cached_tokens=None)
+
     def _one(self, ids: list[int], own: Any) -> Any:
         import torch
 
-        assert own.temperature == 0
+        if own.temperature:
+            return self._sampled(own)
         row, logits = list(ids), torch.empty(0)
         for _ in range(own.max_tokens):
             with torch.inference_mode():
@@ -49,7 +56,7 @@ class _Engine:
         told = [None, *({t: SimpleNamespace(logprob=logits[i, t])} for i, t in enumerate(ids[1:]))]
         labels = {t: SimpleNamespace(logprob=logits[-1, t]) for t in getattr(own, "logprob_token_ids", ())}
         new = row[len(ids) :]
-        one = SimpleNamespace(token_ids=new, text=self.lm.filler.decode(new), logprobs=[labels])
+        one = SimpleNamespace(token_ids=new, text=self.lm.prompt_encoder.decode(new), logprobs=[labels])
         return SimpleNamespace(outputs=[one], prompt_logprobs=told, num_cached_tokens=None)
 
 
@@ -58,25 +65,24 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("vllm")
     module.LLM, module.SamplingParams = _Engine, SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setattr(vllm, "version", lambda name: "0.33.0")
 
 
-def test_without_vllm_the_extra_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(vllm, "version", missing)
+def test_without_vllm_the_extra_to_install_is_named_when_the_network_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    lm = language_model(VLLM(path=save(tmp_path / "toy"), **OPTIONS), Usage())
     with pytest.raises(ConfigError, match=r"pip install 'rerankbench\[vllm\]'"):
-        VLLM(path="x")
+        lm.generate([lm.encode(PROMPT, "query", ["a"])], 3)
 
 
 @pytest.mark.usefixtures("installed")
 def test_answers_are_those_of_the_same_network_on_transformers(tmp_path: Path) -> None:
     path = save(tmp_path / "toy")
     usage = Usage()
-    one, other = VLLM(path=path, **OPTIONS).language_model(usage), CausalLM(Model(path=path, **OPTIONS))
-    prompts = [one.fill(PROMPT, "query", [text]) for text in ("a", "some longer text", "")]
-    assert [p.ids for p in prompts] == [other.fill(PROMPT, "query", [t]).ids for t in ("a", "some longer text", "")]
+    one, other = language_model(VLLM(path=path, **OPTIONS), usage), CausalLM(Model(path=path, **OPTIONS))
+    prompts = [one.encode(PROMPT, "query", [text]) for text in ("a", "some longer text", "")]
+    assert [p.ids for p in prompts] == [other.encode(PROMPT, "query", [t]).ids for t in ("a", "some longer text", "")]
     labels = ["A", "B"]
     for mine, theirs in zip(one.label_scores(prompts, labels), other.label_scores(prompts, labels), strict=True):
         assert mine[0] - mine[1] == pytest.approx(theirs[0] - theirs[1], abs=1e-3)
@@ -94,5 +100,17 @@ def test_answers_are_those_of_the_same_network_on_transformers(tmp_path: Path) -
 def test_its_answers_are_told_apart_from_those_of_transformers(tmp_path: Path) -> None:
     path = save(tmp_path / "toy")
     assert VLLM(path=path, **OPTIONS).fingerprint != Model(path=path, **OPTIONS).fingerprint
-    with pytest.raises(ConfigError, match=r"model\.gpu_memory"):
-        VLLM(path=path, gpu_memory=1.5)
+    node = {"_target_": "rerankbench.models.lm.vllm.VLLM", "path": path, "gpu_memory": 1.5}
+    with pytest.raises(ConfigError, match=r"^model\.gpu_memory: must be "):
+        check(node, "model")
+
+
+@pytest.mark.usefixtures("installed")
+def test_sampling_is_passed_on_with_a_seed_for_each_prompt(tmp_path: Path) -> None:
+    lm = language_model(VLLM(path=save(tmp_path / "toy"), **OPTIONS), Usage())
+    prompts = [lm.encode(PROMPT, "query", [text]) for text in ("a", "b")]
+    options: dict[str, Any] = {"n": 2, "temperature": 0.5, "top_p": 0.9}
+    a, again, b, _ = lm.generate(prompts, 6, sampling=Sampling(**options, seed=1))
+    assert a == again and {"n=2", "temperature=0.5", "top_p=0.9"} <= set(a.split())
+    seeds = {text.split("seed=")[1].split()[0] for text in (a, b)}
+    assert len(seeds) == 2

@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.models.zoo.network import Network
 from tests.models.zoo.toy_ranker import NETWORKS, VOCABULARY, pairs, scores, toy
@@ -117,14 +118,14 @@ def test_what_is_beyond_the_longest_input_is_not_read(network: Network) -> None:
 )  # fmt: skip
 def test_impossible_sizes_are_refused(kind: str, wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError) as error:
-        type(NETWORKS[kind])(**wrong)
-    assert error.value.key == next(iter(wrong))
+        check({"_target_": type(NETWORKS[kind]), **wrong}, "network")
+    assert error.value.key == f"network.{next(iter(wrong))}"
 
 
 def test_a_window_longer_than_the_document_is_refused() -> None:
     from rerankbench.models.zoo.duet import DUET
 
-    with pytest.raises(ConfigError, match=r"network\.window: must be at most max_document=30, got 31"):
+    with pytest.raises(ConfigError, match=r"^window: must be at most max_document=30, got 31"):
         toy(DUET(window=31))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rerankbench.models.lm.language_model import Filled, LanguageModel
+from rerankbench.models.lm.language_model import EncodedPrompt, LanguageModel, Sampling
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
 from rerankbench.types import Candidate, Document, Query
@@ -50,7 +50,7 @@ class Said:
     """A model in name, whose answers are given: texts in turn, and label scores by a function of the prompt."""
 
     texts: Sequence[str] = ()
-    scores: Callable[[Filled, Sequence[str]], list[float | None]] = lambda prompt, labels: [0.0 for _ in labels]
+    scores: Callable[[EncodedPrompt, Sequence[str]], list[float | None]] = lambda prompt, labels: [0.0 for _ in labels]
     fingerprint: str = "said"
     usage: Usage = field(default_factory=Usage)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -59,32 +59,38 @@ class Said:
         self.usage = usage
         return self
 
-    def fill(
-        self, prompt: Prompt, query: str, documents: Sequence[str], top: int | None = None, new_tokens: int = 0
-    ) -> Filled:
-        return Filled(messages=(("user", "|".join([query, *documents])),), start=prompt.start)
+    def encode(
+        self, prompt: Prompt, query: str, documents: Sequence[str], top: int | None = None, max_new_tokens: int = 0
+    ) -> EncodedPrompt:
+        return EncodedPrompt(messages=(("user", "|".join([query, *documents])),), start=prompt.start, template=prompt)
 
-    def readable(self, prompt: Filled) -> str:
+    def readable(self, prompt: EncodedPrompt) -> str:
         return prompt.messages[0][1] + prompt.start
 
-    def tokens(self, prompt: Filled) -> int:
+    def tokens(self, prompt: EncodedPrompt) -> int:
         return len(prompt.messages[0][1].split())
 
-    def label_scores(self, prompts: Sequence[Filled], labels: Sequence[str]) -> list[list[float | None]]:
+    def label_scores(self, prompts: Sequence[EncodedPrompt], labels: Sequence[str]) -> list[list[float | None]]:
         self.asked.append({"labels": list(labels), "n": len(prompts)})
         return [self.scores(prompt, labels) for prompt in prompts]
 
     def log_likelihoods(
-        self, prompts: Sequence[Filled], continuations: Sequence[str], total: bool = False
+        self, prompts: Sequence[EncodedPrompt], continuations: Sequence[str], total: bool = False
     ) -> list[float]:
         return [-float(len(text)) for text in continuations]
 
-    def extended(self, prompt: Filled, said: str, forced: str) -> Filled:
-        return replace(prompt, start=prompt.start + said + forced)
+    def extended(self, prompt: EncodedPrompt, generated: str, forced: str) -> EncodedPrompt:
+        return replace(prompt, start=prompt.start + generated + forced)
 
-    def generate(self, prompts: Sequence[Filled], new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
-        self.asked.append({"new_tokens": new_tokens, "stop": tuple(stop), "n": len(prompts)})
-        start = sum(one["n"] for one in self.asked[:-1] if "new_tokens" in one)
+    def generate(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+    ) -> list[str]:
+        self.asked.append({"max_new_tokens": max_new_tokens, "stop": tuple(stop), "n": len(prompts)})
+        start = sum(one["n"] for one in self.asked[:-1] if "max_new_tokens" in one)
         return [self.texts[(start + i) % len(self.texts)] for i in range(len(prompts))]
 
 

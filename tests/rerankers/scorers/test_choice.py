@@ -31,8 +31,8 @@ def test_the_likeliest_label_of_a_plain_pass_is_chosen(chat_model: str) -> None:
     for one in requests:
         words = [f"Ġ{label}" for label in SET.document_labels(len(one.candidates))]
         with torch.inference_mode():
-            row = lm.network(torch.tensor([scorer.filled(one).ids])).logits[0, -1]
-        expected.append(int(row[lm.filler.backend.convert_tokens_to_ids(words)].argmax()))
+            row = lm.network(torch.tensor([scorer.encode_prompt(one).ids])).logits[0, -1]
+        expected.append(int(row[lm.prompt_encoder.tokenizer.convert_tokens_to_ids(words)].argmax()))
     assert scorer.answer(requests) == expected
 
 

@@ -66,14 +66,14 @@ def test_longer_labels_are_scored_by_their_sum(kind: str, request: pytest.Fixtur
     scorer = ExpectedRating(model=on_cpu(request.getfixturevalue(kind)), prompt=_prompt(labels, [2, 1, 0]), mode="peak",
                             labels="whole")  # fmt: skip
     requests = pointwise(6)
-    prompts = [scorer.filled(one) for one in requests]
+    prompts = [scorer.encode_prompt(one) for one in requests]
     means = scorer.language_model.log_likelihoods(prompts, [labels[0]] * 6)
     assert scorer.answer(requests) == pytest.approx([5 * mean for mean in means], rel=1e-4)
 
 
 def test_a_longer_label_is_refused_as_a_token_and_told_the_way_out(chat_model: str) -> None:
     scorer = ExpectedRating(model=on_cpu(chat_model), prompt=_prompt(["black dog", "cat"], [1, 0]))
-    with pytest.raises(ConfigError, match=r"^prompt\.labels: 'black dog'.*or set reranker\.scorer\.labels=whole"):
+    with pytest.raises(ConfigError, match=r"^labels: 'black dog'.*or set labels=whole"):
         scorer.answer(ONE)
 
 

@@ -24,8 +24,10 @@ def test_the_order_is_that_of_a_plain_pass(chat_model: str) -> None:
     for one in requests:
         letters = LIST.document_labels(len(one.candidates))
         with torch.inference_mode():
-            row = lm.network(torch.tensor([scorer.filled(one).ids])).logits[0, -1]
-        expected.append(row[lm.filler.backend.convert_tokens_to_ids(letters)].argsort(descending=True).tolist())
+            row = lm.network(torch.tensor([scorer.encode_prompt(one).ids])).logits[0, -1]
+        expected.append(
+            row[lm.prompt_encoder.tokenizer.convert_tokens_to_ids(letters)].argsort(descending=True).tolist()
+        )
     assert scorer.answer(requests) == expected
     assert scorer.usage.generated_tokens == len(requests), "one token decides a window"
 

@@ -41,7 +41,7 @@ def _request(query: str, texts: list[str]) -> Listwise:
 
 def _scores(scorer: ICR, query: str, texts: list[str]) -> list[float]:
     request = _request(query, texts)
-    return scorer.scores(request, scorer.filled(request))
+    return scorer.scores(request, scorer.encode_prompt(request))
 
 
 def _eager(path: str, query: str, texts: list[str], rows: str) -> list[float]:
@@ -105,7 +105,7 @@ def test_two_passes_a_request_and_the_documents_read_once(saved: str, n: int) ->
     scorer = _scorer(saved)
     request = _request("red cats", [f"document {i}" for i in range(n)])
     scorer.answer([request])
-    prompt = scorer.filled(request)
+    prompt = scorer.encode_prompt(request)
     shared = prompt.documents[-1][1]
     assert (scorer.usage.forward_passes, scorer.usage.reused_tokens) == (2, shared)
     assert scorer.usage.prompt_tokens == 2 * len(prompt.ids) + len("N/A") - len("red cats")
@@ -139,7 +139,7 @@ def test_a_document_of_nothing_scores_nothing_but_its_space(saved: str) -> None:
     "message", ["{{ query }} {% for d in documents %}{{ d.text }} {% endfor %}", "{{ documents[0].text }} {{ query }}"]
 )
 def test_a_prompt_that_does_not_end_with_the_query_is_refused(saved: str, message: str) -> None:
-    with pytest.raises(ConfigError, match="prompt"):
+    with pytest.raises(ConfigError, match=r"^messages"):
         _scorer(saved, message).answer([_request("cat", TEXTS)])
 
 

@@ -9,7 +9,8 @@ import pytest
 from rerankbench.config.build import build
 from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError
-from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
+from rerankbench.rerankers.asking import request_of
+from rerankbench.rerankers.requests import Pairwise, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
 from tests.rerankers.scorers.asked import QUERIES, candidates
 
@@ -28,15 +29,8 @@ def _built(name: str, *overrides: str) -> Any:
 
 
 def _question(scorer: Prompted, n: int) -> Any:
-    shown = candidates(n)
-    questions = {
-        Pointwise: lambda: Pointwise(QUERIES[0], shown[0]),
-        Pairwise: lambda: Pairwise(QUERIES[0], shown[0], shown[1]),
-        Setwise: lambda: Setwise(QUERIES[0], shown),
-        Listwise: lambda: Listwise(QUERIES[0], shown, top=2),
-        Groupwise: lambda: Groupwise(QUERIES[0], shown),
-    }
-    return questions[scorer.answers]()  # type: ignore[attr-defined]
+    few = {Pointwise: 1, Pairwise: 2}
+    return request_of(QUERIES[0], candidates(few.get(scorer.answers, n)), scorer.answers, top=2)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -77,7 +71,7 @@ def test_smollm2_reads_every_prompt_and_knows_its_labels(name: str) -> None:
     scorer: Prompted = reranker.scorer
     lm: Any = scorer.language_model
     request = _question(scorer, 20)
-    prompt = scorer.filled(request)
+    prompt = scorer.encode_prompt(request)
     assert len(prompt.documents) == len(request.candidates)
     if name == "rank1":
         prompt = lm.extended(prompt, "It is.", "\n</think>")
@@ -85,4 +79,4 @@ def test_smollm2_reads_every_prompt_and_knows_its_labels(name: str) -> None:
     if name.startswith("setwise") or name == "first":
         labels = scorer.prompt.document_labels(20)
     if labels:
-        assert len(set(lm.filler.label_ids(prompt.tail, labels))) == len(labels)
+        assert len(set(lm.prompt_encoder.label_ids([prompt], labels)[0])) == len(labels)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from rerankbench.errors import ConfigError
 from rerankbench.rerankers.requests import Groupwise, Listwise, Pairwise, Pointwise, Setwise
 from rerankbench.rerankers.scorers.oracle import Oracle
 from rerankbench.types import Candidate, Document, Query
+from tests.configured import refused
 
 QUERY = Query("q", "text")
 GRADES = {"d0": 1, "d1": 3, "d2": 3, "d3": 2}  # d4 is unjudged
@@ -57,5 +55,4 @@ def test_noise_is_fixed_by_the_seed_and_the_same_for_every_question() -> None:
 
 
 def test_negative_noise_is_refused() -> None:
-    with pytest.raises(ConfigError, match="noise"):
-        _oracle(noise=-1.0)
+    assert refused(Oracle, noise=-1.0) == "noise"

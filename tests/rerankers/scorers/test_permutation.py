@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.errors import ConfigError
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Failure, Repaired
 from rerankbench.rerankers.scorers.permutation import GeneratedPermutation
@@ -42,8 +41,8 @@ def test_the_best_few_of_a_tournament() -> None:
     assert _written("Document 3, Document 1", 4, top=2) == [2, 0, 1, 3]
     assert _written("Document 3, Document 1, Document 4", 4, top=2).value == [2, 0, 1, 3]
     scorer = GeneratedPermutation(model=Said(), prompt=NUMBERED, tokens_per_document=5, extra_tokens=10)  # type: ignore[arg-type]
-    assert scorer.room(listwise(20, top=2)[0]) == 20
-    assert scorer.room(listwise(20)[0]) == 110
+    assert scorer.max_new_tokens(listwise(20, top=2)[0]) == 20
+    assert scorer.max_new_tokens(listwise(20)[0]) == 110
 
 
 @given(text=hostile, n=st.integers(1, 6), top=st.one_of(st.none(), st.integers(1, 6)), letters=st.booleans())
@@ -66,7 +65,7 @@ def test_a_model_of_random_weights_gives_valid_answers(chat_model: str) -> None:
     assert scorer.usage.generated_tokens > 0
 
 
-def test_options_are_checked() -> None:
-    model: Any = Said()
-    with pytest.raises(ConfigError, match="tokens_per_document"):
-        GeneratedPermutation(model=model, prompt=NUMBERED, tokens_per_document=0)
+def test_a_text_from_elsewhere_is_read_as_a_generated_one() -> None:
+    scorer = GeneratedPermutation(model=Said(), prompt=NUMBERED)  # type: ignore[arg-type]
+    (request,) = listwise(3)
+    assert scorer.read(request, "<think>hm</think> [2] > [1]") == Repaired([1, 0, 2], "missing")

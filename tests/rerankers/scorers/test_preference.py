@@ -33,11 +33,11 @@ def test_preferences_are_those_of_plain_passes(
     lm: Any = scorer.language_model
     requests, expected = pairs(5), []
     for one in requests:
-        ids = torch.tensor([scorer.filled(one).ids])
+        ids = torch.tensor([scorer.encode_prompt(one).ids])
         decoder = {"decoder_input_ids": torch.tensor([[0]])} if kind == "t5_model" else {}
         with torch.inference_mode():
             row = lm.network(input_ids=ids, **decoder).logits[0, -1].float()
-        expected.append(float(row[lm.filler.backend.convert_tokens_to_ids(words)].softmax(-1)[0]))
+        expected.append(float(row[lm.prompt_encoder.tokenizer.convert_tokens_to_ids(words)].softmax(-1)[0]))
     found = scorer.answer(requests)
     assert found == pytest.approx(expected, abs=1e-4)
     assert scorer.answer(requests[::-1]) == pytest.approx(found[::-1], abs=1e-4)
@@ -63,7 +63,7 @@ def test_generated_labels(text: str, answer: Any) -> None:
     model: Any = Said(texts=[text])
     found = Preference(model=model, prompt=PAIR, mode="generate", new_tokens=3).answer(pairs(2)[:1])[0]
     assert found == answer
-    assert model.asked == [{"new_tokens": 3, "stop": (), "n": 1}]
+    assert model.asked == [{"max_new_tokens": 3, "stop": (), "n": 1}]
 
 
 @given(text=hostile)

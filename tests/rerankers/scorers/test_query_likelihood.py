@@ -23,9 +23,11 @@ def test_scores_are_those_of_plain_passes(kind: str, request: pytest.FixtureRequ
     lm: Any = scorer.language_model
     expected, requests = [], pointwise(16)
     for one in requests:
-        prompt = scorer.filled(one)
-        gap = " " if prompt.tail.endswith(":") else ""
-        joint = lm.filler.backend(lm.readable(prompt) + gap + one.query.text, add_special_tokens=False).input_ids
+        prompt = scorer.encode_prompt(one)
+        gap = " " if prompt.answer_prefix.endswith(":") else ""
+        joint = lm.prompt_encoder.tokenizer(
+            lm.readable(prompt) + gap + one.query.text, add_special_tokens=False
+        ).input_ids
         assert list(prompt.ids) == joint[: len(prompt.ids)], "the query goes on where the prompt ends"
         with torch.inference_mode():
             rows = torch.log_softmax(lm.network(torch.tensor([joint])).logits[0].float(), -1)
@@ -43,7 +45,7 @@ def test_an_empty_query_scores_0(chat_model: str) -> None:
 def test_the_document_leaves_room_for_the_query(chat_model: str) -> None:
     scorer = QueryLikelihood(model=on_cpu(chat_model, max_length=64), prompt=QUESTION)
     request = Pointwise(Query("q", "what is red " * 5), Candidate(Document("d", "cat " * 200), 0, 1.0))
-    assert len(scorer.filled(request).ids) + 15 <= 64
+    assert len(scorer.encode_prompt(request).ids) + 15 <= 64
     assert scorer.tokens(request) <= 64
     assert scorer.answer([request])[0] < 0
     with pytest.raises(ConfigError, match="query 'q'"):
@@ -53,7 +55,7 @@ def test_the_document_leaves_room_for_the_query(chat_model: str) -> None:
 def test_the_prompt_does_not_show_the_query(chat_model: str) -> None:
     scorer = QueryLikelihood(model=on_cpu(chat_model), prompt=QUESTION)
     requests = [Pointwise(query, pointwise(1)[0].candidate) for query in QUERIES]
-    assert len({scorer.filled(request).ids for request in requests}) == 1
+    assert len({scorer.encode_prompt(request).ids for request in requests}) == 1
 
 
 def test_a_prompt_that_shows_the_query_is_refused(chat_model: str) -> None:

@@ -47,4 +47,4 @@ def test_whatever_is_generated_is_a_document_shown_or_a_failure(text: str) -> No
 def test_generation_ends_with_the_answer() -> None:
     model: Any = Said(texts=["[1]"])
     ReasoningChoice(model=model, prompt=NUMBERED, new_tokens=99).answer(setwise(3, 5))
-    assert model.asked == [{"new_tokens": 99, "stop": ("</answer>",), "n": 2}]
+    assert model.asked == [{"max_new_tokens": 99, "stop": ("</answer>",), "n": 2}]

@@ -24,6 +24,16 @@ RANK1 = Prompt(
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [("<think>It is.</think> true", 1.0), ("<think>true?</think>\nfalse", 0.0),
+     ("<think>It", Failure("unclosed reasoning")), ("<think>It is.</think>", Failure("empty"))],
+)  # fmt: skip
+def test_a_text_that_names_a_label_is_read(text: str, answer: Any) -> None:
+    model: Any = Said()
+    assert ReasoningRelevance(model=model, prompt=RANK1).read(pointwise(1)[0], text) == answer
+
+
+@pytest.mark.parametrize(
     ("text", "kept"),
     [("It is. So</think> true", "It is. So"), ("It is. So I think 3.5 of", "It is."), ("no end", "no end"),
      ("Really? Yes!\n", "Really? Yes!"), ("", ""), ("</think> false", ""), ("a</think>b</think>", "a")],
@@ -44,7 +54,7 @@ def test_the_labels_are_scored_behind_the_closed_reasoning() -> None:
     assert found[0] == found[2] == pytest.approx(math.log(0.8))
     assert isinstance(found[1], Repaired) and found[1].kind == "unfinished reasoning"
     assert seen[1:] == [f"\n<think>It is.\n{CLOSE}", f"\n<think>It is.\n{CLOSE}", f"\n<think>\n{CLOSE}"]
-    assert [one for one in model.asked if "stop" in one] == [{"new_tokens": 50, "stop": (CLOSE,), "n": 3}]
+    assert [one for one in model.asked if "stop" in one] == [{"max_new_tokens": 50, "stop": (CLOSE,), "n": 3}]
 
 
 def test_a_label_that_is_not_told_is_a_failure() -> None:
@@ -67,13 +77,13 @@ def test_a_model_scores_what_it_reasoned(chat_model: str) -> None:
     scorer = ReasoningRelevance(model=on_cpu(chat_model), prompt=RANK1, new_tokens=6)
     lm: Any = scorer.language_model
     requests = pointwise(5)
-    prompts = [scorer.filled(request) for request in requests]
+    prompts = [scorer.encode_prompt(request) for request in requests]
     expected = []
     for prompt, text in zip(prompts, lm.generate(prompts, 6), strict=True):
         ids = lm.extended(prompt, reasoning(text), f"\n{CLOSE}").ids
         with torch.inference_mode():
             row = lm.network(torch.tensor([ids])).logits[0, -1]
-        two = row[lm.filler.backend.convert_tokens_to_ids(["Ġtrue", "Ġfalse"])]
+        two = row[lm.prompt_encoder.tokenizer.convert_tokens_to_ids(["Ġtrue", "Ġfalse"])]
         expected.append(float(torch.log_softmax(two, -1)[0]))
     found = scorer.answer(requests)
     assert [getattr(one, "value", one) for one in found] == pytest.approx(expected, abs=1e-4)
@@ -82,6 +92,6 @@ def test_a_model_scores_what_it_reasoned(chat_model: str) -> None:
 def test_labels_are_checked_before_anything_is_generated(chat_model: str) -> None:
     prompt = Prompt(messages=RANK1.messages, raw=True, start=RANK1.start, labels=["certainly", "false"])
     scorer = ReasoningRelevance(model=on_cpu(chat_model), prompt=prompt, new_tokens=6)
-    with pytest.raises(ConfigError, match=r"prompt\.labels: 'certainly'"):
+    with pytest.raises(ConfigError, match=r"^labels: 'certainly'"):
         scorer.answer(pointwise(1))
     assert scorer.usage.generated_tokens == 0

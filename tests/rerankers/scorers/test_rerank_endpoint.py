@@ -87,7 +87,7 @@ def test_documents_are_cut_to_the_context(server: ToyServer) -> None:
     ask(scorer, [("cat", "word " * 90), ("cat", "short")])
     assert server.bodies()[0]["documents"] == [("word " * 21).strip(), "short"]
     assert scorer.usage.truncated_inputs == 1
-    with pytest.raises(ConfigError, match=r"model\.context"):
+    with pytest.raises(ConfigError, match=r"context: 30 tokens"):
         ask(scorer, [("cat " * 30, "word " * 90)])
 
 
@@ -162,4 +162,4 @@ def test_a_scorer_that_needs_weights_says_so_in_one_line(
     server: ToyServer, evaluate: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate("bi_encoder", "one", KEY, f"model.url={server.url}") == 2
-    assert "model=path" in capfd.readouterr().err
+    assert "reranker.scorer.model: must be a node of Model, got a node of Endpoint" in capfd.readouterr().err

@@ -61,8 +61,8 @@ def test_scores_of_token_queries_are_document_weights(saved: str) -> None:
     scorer = Sparse(model=on_cpu(saved), query_weights="tokens")
     for request, score in zip(asked, scorer.answer(asked), strict=True):
         weights = plain(saved, request.candidate.document.text)
-        own = {WORDS.index(word) for word in request.query.text.split()}
-        assert score == pytest.approx(sum(weights[i] for i in own), abs=1e-4)
+        tokens = {WORDS.index(word) for word in request.query.text.split()}
+        assert score == pytest.approx(sum(weights[i] for i in tokens), abs=1e-4)
 
 
 def test_a_document_is_read_once(saved: str) -> None:
@@ -75,7 +75,7 @@ def test_a_document_is_read_once(saved: str) -> None:
 
 def test_a_checkpoint_without_a_trained_head_is_refused(tmp_path: Path) -> None:
     scorer = Sparse(model=on_cpu(save(tmp_path / "bare")))
-    with pytest.raises(ConfigError, match=r"model\.path.*no trained masked language model head"):
+    with pytest.raises(ConfigError, match=r"^path: .*no trained masked language model head"):
         scorer.answer(requests(5, 2))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rerankbench.config.build import build
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.models.encoders.vector_prf import VectorPRF
 from rerankbench.rerankers.requests import Groupwise, Pointwise
@@ -75,8 +77,8 @@ def test_requests_are_answered_each_by_itself(saved: str) -> None:
 
 @pytest.mark.parametrize("options", [{"depth": -1}, {"alpha": -0.1}, {"alpha": 0.0, "beta": 0.0}])
 def test_options_out_of_range(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        VectorPRF(**options)
+    with pytest.raises(ConfigError, match=r"^prf\.(depth|alpha): must be"):
+        build(check({"_target_": VectorPRF, **options}, "prf"), "prf")
 
 
 def test_the_fingerprint_is_of_the_feedback_too(saved: str) -> None:

@@ -103,7 +103,11 @@ def _windows(n: int, window: int, stride: int) -> int:
     return 0 if n < 2 else 1 + ceil(max(0, n - window) / stride)
 
 
-@pytest.mark.parametrize(("strategy", "formula"), FORMULAS, ids=lambda value: str(value) if "(" in str(value) else "")
+@pytest.mark.parametrize(
+    ("strategy", "formula"),
+    FORMULAS,
+    ids=lambda value: getattr(value, "__name__", str(value)) if "(" in str(value) else "",
+)
 def test_closed_forms_hold_for_every_length(strategy: Strategy, formula: Callable[[int], int]) -> None:
     answer = oracle(mixed)
     counted = [len(drive(strategy, world(n), answer).requests) for n in range(138)]
@@ -125,7 +129,11 @@ ROUNDS: list[tuple[Strategy, Callable[[int], float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("strategy", "formula"), ROUNDS, ids=lambda value: str(value) if "(" in str(value) else "")
+@pytest.mark.parametrize(
+    ("strategy", "formula"),
+    ROUNDS,
+    ids=lambda value: getattr(value, "__name__", str(value)) if "(" in str(value) else "",
+)
 def test_rounds(strategy: Strategy, formula: Callable[[int], float]) -> None:
     for n in LENGTHS:
         log = drive(strategy, world(n), oracle(mixed))
@@ -167,7 +175,11 @@ DISTINCT: list[tuple[Strategy, Callable[[int], float], int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("strategy", "relevance", "distinct", "total"), DISTINCT, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("strategy", "relevance", "distinct", "total"),
+    DISTINCT,
+    ids=lambda value: getattr(value, "__name__", str(value))[:60],
+)
 def test_distinct_requests(strategy: Strategy, relevance: Any, distinct: int, total: int) -> None:
     log = drive(strategy, world(100), oracle(relevance))
     assert (log.distinct, len(log.requests)) == (distinct, total)

@@ -66,7 +66,7 @@ def test_the_queries() -> None:
 
 
 def test_only_the_feedback_is_cut() -> None:
-    query = Query("q", "a query of more words than the budget has", {"language": "en"})
+    query = Query("q", "a query of more words than the budget has", metadata={"language": "en"})
     (cut,) = TextPRF(method="ct", query_words=4).queries(query, _candidates(3))
     assert cut.text.split() == [*query.text.split(), *" ".join(c.document.text for c in _candidates(3)).split()[:4]]
     assert cut.metadata == query.metadata

@@ -15,14 +15,16 @@ from rerankbench.errors import ConfigError
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.requests import Failure, Pointwise, Setwise
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 from rerankbench.rerankers.wrappers.passages import Passages, PassageScorer
-from rerankbench.types import Candidate, Document, Query
+from rerankbench.types import Candidate, Document, Picture, Query
 from rerankbench.usage import Usage
+from tests.configured import refused
 
 
 @dataclass
-class Counting:
+class Counting(Scorer):
     """Scores a text by the number in its first word; texts that begin with a letter fail."""
 
     answers: ClassVar[Any] = Pointwise
@@ -81,10 +83,8 @@ def test_any_pointwise_reranker_takes_passages_and_no_other() -> None:
     class Chooser(Counting):
         answers: ClassVar[Any] = Setwise
 
-    with pytest.raises(ConfigError, match="pointwise"):
-        Engine().rerank(
-            Reranker(strategy=ScoreAll(), scorer=Chooser(), passages=Passages()), [Query("q", "query")], run, documents
-        )
+    with pytest.raises(ConfigError, match=r"^passages: wraps a scorer of Pointwise requests, .* answers Setwise$"):
+        Reranker(strategy=ScoreAll(), scorer=Chooser(), passages=Passages())
 
 
 def test_the_way_of_folding_is_part_of_the_fingerprint() -> None:
@@ -96,20 +96,41 @@ def test_the_way_of_folding_is_part_of_the_fingerprint() -> None:
     assert len(prints) == 4
 
 
-def test_what_only_some_scorers_have_is_passed_on() -> None:
-    @dataclass
-    class Talking(Counting):
-        transcript: Any = None
-        chunk: ClassVar[int] = 7
-        model: str = "net"
+def test_tokens_are_those_of_all_passages_and_passages_are_prepared() -> None:
+    prepared: list[str] = []
 
+    class Weighed(Counting):
         def tokens(self, request: Pointwise) -> int:
             return len(request.candidate.document.text)
 
-    inner = Talking()
-    scorer = PassageScorer(inner, Passages(words=1, stride=1))
-    assert not hasattr(PassageScorer(Counting(), Passages()), "transcript")
-    assert not hasattr(PassageScorer(Counting(), Passages()), "tokens")
-    scorer.transcript = print
-    assert inner.transcript is print
-    assert (scorer.chunk, scorer.model, scorer.tokens(_request("10 20 3"))) == (7, "net", 5)
+        def prepare(self, requests: Sequence[Pointwise]) -> None:
+            prepared.extend(request.candidate.document.text for request in requests)
+
+    scorer = PassageScorer(Weighed(), Passages(words=1, stride=1))
+    assert scorer.tokens(_request("10 20 3")) == 5
+    scorer.prepare([_request("10 20 3")])
+    assert prepared == ["10", "20", "3"]
+    assert PassageScorer(Counting(), Passages()).tokens(_request("10")) is None
+
+
+def test_a_passage_keeps_metadata_pictures_and_first_stage() -> None:
+    seen: list[Candidate] = []
+
+    class Keeping(Counting):
+        def answer(self, requests: Sequence[Pointwise]) -> list[float | Failure]:
+            seen.extend(request.candidate for request in requests)
+            return super().answer(requests)
+
+    picture = Picture(b"picture")
+    whole = Candidate(Document("d", ["1 2", picture], {"date": 2025}), 4, 2.5)
+    PassageScorer(Keeping(), Passages(words=1, stride=1)).answer([Pointwise(Query("q", "query"), whole)])
+    assert [c.document.parts for c in seen] == [("1", picture), ("2", picture)]
+    assert {(c.document.id, c.document.metadata["date"], c.rank, c.score) for c in seen} == {("d", 2025, 4, 2.5)}
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [({"stride": 151}, "stride"), ({"stride": 0}, "stride"), ({"words": 0}, "words"), ({"top": 0}, "top")],
+)
+def test_options_out_of_range(options: dict[str, int], key: str) -> None:
+    assert refused(Passages, **options) == key

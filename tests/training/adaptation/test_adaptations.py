@@ -1,7 +1,8 @@
-"""What holds for every adaptation: outputs stay at `apply` and `merge`, the rest is frozen, a resumed run is exact."""
+"""What holds for every adaptation: `apply` and `merge` keep the outputs, the rest is frozen, a resumed run is exact."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.options import conf_folder
 from rerankbench.errors import ConfigError
+from rerankbench.training.adaptation.adaptation import Adaptation
 from rerankbench.training.adaptation.bottleneck import Bottleneck
 from rerankbench.training.adaptation.codyra import CoDyRA
 from rerankbench.training.adaptation.freeze import Freeze
+from rerankbench.training.adaptation.full import Full
 from rerankbench.training.adaptation.lora import LoRA
 from rerankbench.training.adaptation.sparse_mask import SparseMask
 from rerankbench.training.adaptation.switch_lora import SwitchLoRA
-from tests.training.adaptation.toy_training import KINDS, changed, network, optimizer_of, outputs, train, twin, values
+from tests.training.adaptation.toy_training import KINDS, changed, network, optimizer_of, outputs, train, values
 
 Make = Callable[[], Any]
 ADAPTATIONS: dict[str, Make] = {
@@ -42,9 +45,9 @@ every_network = pytest.mark.parametrize("kind", KINDS)
 
 
 def _adapted(name: str, kind: str, learning_rate: float = 0.01) -> tuple[Any, Any, Any]:
-    net, adaptation = network(kind), ADAPTATIONS[name]()
-    adaptation.apply(net, seed=3)
-    return net, adaptation, optimizer_of(net, adaptation, learning_rate)
+    net = network(kind)
+    applied = ADAPTATIONS[name]().apply(net, seed=3)
+    return net, applied, optimizer_of(applied, learning_rate)
 
 
 @every_network
@@ -58,13 +61,13 @@ def test_applying_it_leaves_the_outputs_as_they_were(name: str, kind: str) -> No
 @every_network
 @every_adaptation
 def test_training_moves_the_outputs_and_what_is_frozen_stays_bitwise(name: str, kind: str) -> None:
-    net, adaptation, optimizer = _adapted(name, kind)
+    net, applied, optimizer = _adapted(name, kind)
     frozen = {n for n, p in net.named_parameters() if not p.requires_grad}
     before, there = values(net), outputs(net)
-    train(net, adaptation, optimizer, range(6), 6)
+    train(applied, optimizer, range(6), 6)
     assert not torch.allclose(outputs(net), there, atol=1e-3)
     moved = changed(net, before)
-    # SwitchLoRA's weights take up what switched vectors leave; no others do.
+    # SwitchLoRA corrects the weights for switched vectors; no others change them.
     assert not {n for n in moved & frozen if not (name.startswith("switch") and "weight" in n)}
     assert frozen
 
@@ -72,11 +75,11 @@ def test_training_moves_the_outputs_and_what_is_frozen_stays_bitwise(name: str, 
 @every_network
 @every_adaptation
 def test_merging_gives_a_plain_network_with_the_same_outputs(name: str, kind: str) -> None:
-    net, adaptation, optimizer = _adapted(name, kind)
+    net, applied, optimizer = _adapted(name, kind)
     plain = set(network(kind).state_dict())
-    train(net, adaptation, optimizer, range(6), 6)
+    train(applied, optimizer, range(6), 6)
     before = outputs(net)
-    adaptation.merge(net.eval())
+    applied.merge()
     torch.testing.assert_close(outputs(net), before, atol=1e-5, rtol=1e-5)
     assert all(parameter.requires_grad for parameter in net.parameters())
     if name not in ("bottleneck", "invertible"):  # these cannot be merged
@@ -87,37 +90,37 @@ def test_merging_gives_a_plain_network_with_the_same_outputs(name: str, kind: st
 def test_merging_a_copy_leaves_the_training_alone(name: str) -> None:
     results = []
     for interrupted in (False, True):
-        net, adaptation, optimizer = _adapted(name, "bert_score")
+        net, applied, optimizer = _adapted(name, "bert_score")
         torch.manual_seed(0)
-        train(net, adaptation, optimizer, range(4), 8)
+        train(applied, optimizer, range(4), 8)
         if interrupted:
-            copied, there = twin(net), outputs(net)
-            adaptation.merge(copied)
-            torch.testing.assert_close(outputs(copied), there, atol=1e-5, rtol=1e-5)
+            copied, there = copy.deepcopy(applied), outputs(net)
+            copied.merge()
+            torch.testing.assert_close(outputs(copied.network), there, atol=1e-5, rtol=1e-5)
             assert torch.equal(outputs(net), there)
-        train(net, adaptation, optimizer, range(4, 8), 8)
+        train(applied, optimizer, range(4, 8), 8)
         results.append(values(net))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 @every_adaptation
 @pytest.mark.parametrize("stop", [1, 5])
-def test_a_resumed_training_goes_on_as_the_undisturbed_one(name: str, stop: int, tmp_path: Path) -> None:
-    net, adaptation, optimizer = _adapted(name, "bert_score")
-    train(net, adaptation, optimizer, range(stop), 8)
-    saved = {"network": net.state_dict(), "optimizer": optimizer.state_dict(), "adaptation": adaptation.state()}
-    torch.save(saved, tmp_path / "saved.pt")  # written now: what goes on must not change it
-    train(net, adaptation, optimizer, range(stop, 8), 8)
+def test_a_resumed_training_ends_as_an_uninterrupted_one(name: str, stop: int, tmp_path: Path) -> None:
+    net, applied, optimizer = _adapted(name, "bert_score")
+    train(applied, optimizer, range(stop), 8)
+    saved = {"network": net.state_dict(), "optimizer": optimizer.state_dict(), "adaptation": applied.state()}
+    torch.save(saved, tmp_path / "saved.pt")  # written now: further training must not change it
+    train(applied, optimizer, range(stop, 8), 8)
 
     saved = torch.load(tmp_path / "saved.pt", weights_only=True)
     other, resumed, another = _adapted(name, "bert_score")
     other.load_state_dict(saved["network"])
     resumed.load_state(saved["adaptation"])
     another.load_state_dict(saved["optimizer"])
-    train(other, resumed, another, range(stop, 8), 8)
+    train(resumed, another, range(stop, 8), 8)
     there = values(net)
     assert not changed(other, there)
-    assert resumed.report() == adaptation.report()
+    assert resumed.report() == applied.report()
 
 
 @every_adaptation
@@ -143,43 +146,92 @@ def test_the_scoring_head_is_trained(name: str, kind: str) -> None:
     assert head and all(head.values())
 
 
+@every_adaptation
+def test_a_configuration_can_be_applied_to_two_networks_at_once(name: str) -> None:
+    adaptation = ADAPTATIONS[name]()
+    runs = []
+    for seed in (1, 2):
+        net = network("bert_score", seed)
+        applied = adaptation.apply(net, seed)
+        runs.append((net, applied, optimizer_of(applied)))
+    for step in range(6):
+        for _, applied, optimizer in runs:
+            train(applied, optimizer, range(step, step + 1), 6)
+    for seed, (net, applied, _) in zip((1, 2), runs, strict=True):
+        alone = network("bert_score", seed)
+        applied_alone = ADAPTATIONS[name]().apply(alone, seed)
+        train(applied_alone, optimizer_of(applied_alone), range(6), 6)
+        assert not changed(net, values(alone))
+        assert applied.report() == applied_alone.report()
+
+
+def test_full_training_leaves_the_network_as_it_is() -> None:
+    net = network("bert_score")
+    applied = Full().apply(net, seed=0)
+    assert applied.network is net and applied.optimizer(0.1, 0.1) is None and applied.eligible_as_best
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert not changed(net, values(network("bert_score")))
+
+
 @pytest.mark.parametrize("file", sorted((conf_folder() / "recipe" / "adaptation").glob("*.yaml")), ids=lambda f: f.stem)
-def test_options_build_and_name_every_parameter_with_its_default(file: Path) -> None:
+def test_options_build_and_state_only_what_differs_from_the_defaults(file: Path) -> None:
     node = check(OmegaConf.to_container(OmegaConf.load(file)), "adaptation")
     built = build(node, "adaptation")
-    if file.stem == "full":
-        assert built is None
-        return
+    assert isinstance(built, Adaptation)
     stated = {key: value for key, value in node.items() if key != "_target_"}
-    default = type(built)(dora=True) if file.stem == "dora" else type(built)()
-    public = {key: value for key, value in vars(default).items() if not key.startswith("_")}
-    assert {key: list(value) if isinstance(value, tuple) else value for key, value in public.items()} == stated
+    assert all(getattr(type(built)(), key) != value for key, value in stated.items())
 
 
 @pytest.mark.parametrize(
-    ("make", "key"),
+    ("target", "key", "value"),
     [
-        (lambda: Freeze(layers=-1), "layers"),
-        (lambda: LoRA(rank=0), "rank"),
-        (lambda: LoRA(dropout=1.0), "dropout"),
-        (lambda: SwitchLoRA(rank=1), "rank"),
-        (lambda: SwitchLoRA(interval=9.0), "interval"),
-        (lambda: SwitchLoRA(freeze=0), "freeze"),
-        (lambda: SwitchLoRA(ratio=0.0), "ratio"),
-        (lambda: CoDyRA(rank=0), "rank"),
-        (lambda: CoDyRA(threshold=-1.0), "threshold"),
-        (lambda: CoDyRA(beta2=1.0), "beta2"),
-        (lambda: Bottleneck(reduction=0), "reduction"),
-        (lambda: SparseMask(weights=0.0), "weights"),
-        (lambda: SparseMask(full=1.0), "full"),
-        (lambda: SparseMask(l1=-0.1), "l1"),
-        (lambda: LoRA(targets=["quary"]).apply(network("bert"), 0), "adaptation.targets"),
-        (lambda: Freeze(train=["nothing*"]).apply(network("bert"), 0), "adaptation.train"),
-        (lambda: Freeze(layers=4).apply(network("bert"), 0), "adaptation.layers"),
-        (lambda: SwitchLoRA(rank=16).apply(network("bert"), 0), "adaptation.rank"),
+        ("freeze.Freeze", "layers", -1),
+        ("lora.LoRA", "rank", 0),
+        ("lora.LoRA", "dropout", 1.0),
+        ("switch_lora.SwitchLoRA", "rank", 1),
+        ("switch_lora.SwitchLoRA", "interval", 9.0),
+        ("switch_lora.SwitchLoRA", "freeze", 0),
+        ("switch_lora.SwitchLoRA", "ratio", 0.0),
+        ("codyra.CoDyRA", "rank", 0),
+        ("codyra.CoDyRA", "threshold", -1.0),
+        ("codyra.CoDyRA", "beta2", 1.0),
+        ("bottleneck.Bottleneck", "reduction", 0),
+        ("sparse_mask.SparseMask", "weights", 0.0),
+        ("sparse_mask.SparseMask", "full", 1.0),
+        ("sparse_mask.SparseMask", "l1", -0.1),
     ],
 )
-def test_mistakes_name_their_key(make: Make, key: str) -> None:
+def test_values_out_of_bounds_name_their_key(target: str, key: str, value: float) -> None:
     with pytest.raises(ConfigError) as caught:
-        make()
-    assert caught.value.key == key
+        _built(target, **{key: value})
+    assert caught.value.key == f"recipe.adaptation.{key}"
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "value"),
+    [
+        ("lora.LoRA", "targets", ["quary"]),
+        ("freeze.Freeze", "train", ["nothing*"]),
+        ("freeze.Freeze", "layers", 4),
+        ("switch_lora.SwitchLoRA", "rank", 16),
+        ("bottleneck.Bottleneck", "base_adapters", ["nowhere"]),
+        ("sparse_mask.SparseMask", "base_adapters", ["nowhere"]),
+    ],
+)
+def test_what_does_not_fit_the_network_names_its_key(target: str, key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _built(target, **{key: value}).apply(network("bert"), 0)
+    assert caught.value.key == f"recipe.adaptation.{key}"
+
+
+def test_a_network_without_known_feed_forward_sub_layers_gets_no_bottlenecks() -> None:
+    net = network("bert")
+    net.encoder.layer = torch.nn.ModuleList()
+    with pytest.raises(ConfigError, match="knows no feed-forward sub-layers in a BertModel") as caught:
+        _built("bottleneck.Bottleneck").apply(net, 0)
+    assert caught.value.key == "recipe.adaptation"
+
+
+def _built(target: str, **values: Any) -> Any:
+    node = {"_target_": f"rerankbench.training.adaptation.{target}", **values}
+    return build(check(node, "recipe.adaptation"), "recipe.adaptation")

@@ -1,4 +1,4 @@
-"""LoRA by peft: which layers it takes, and that its variants are those of peft."""
+"""LoRA by peft: which layers it takes, and that its variants are peft's."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def test_targets_are_endings_of_names() -> None:
 
 @pytest.mark.parametrize(("rslora", "scale"), [(False, 32 / 4), (True, 32 / 2)])
 def test_the_product_counts_as_the_variant_says(rslora: bool, scale: float) -> None:
-    net, adaptation = network("bert"), LoRA(rank=4, rslora=rslora, targets=["query"])
-    adaptation.apply(net, 0)
-    train(net, adaptation, optimizer_of(net, adaptation), range(2), 2)
+    net = network("bert")
+    applied = LoRA(rank=4, rslora=rslora, targets=["query"]).apply(net, 0)
+    train(applied, optimizer_of(applied), range(2), 2)
     layer = net.get_submodule("encoder.layer.1.attention.self.query")
     expected = layer.base_layer.weight + scale * layer.lora_B.default.weight @ layer.lora_A.default.weight  # type: ignore[union-attr, operator]
-    adaptation.merge(net)
+    applied.merge()
     torch.testing.assert_close(net.get_submodule("encoder.layer.1.attention.self.query").weight, expected)
 
 
 def test_dora_has_magnitudes_and_a_network_can_be_adapted_again() -> None:
     net, adaptation = network("bert"), LoRA(rank=4, dora=True)
     for _ in range(2):
-        adaptation.apply(net, 0)
+        applied = adaptation.apply(net, 0)
         assert any("magnitude" in name for name, _ in net.named_parameters())
-        adaptation.merge(net)
+        applied.merge()
         assert not hasattr(net, "peft_config")

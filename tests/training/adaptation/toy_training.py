@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -63,29 +62,30 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
 
 def outputs(net: Any, seed: int = 0, **more: Any) -> torch.Tensor:
     """The logits, or the hidden states where there are none."""
-    found = net(**batch(seed), **more)
-    values: torch.Tensor = found.logits if hasattr(found, "logits") else found.last_hidden_state
+    output = net(**batch(seed), **more)
+    values: torch.Tensor = output.logits if hasattr(output, "logits") else output.last_hidden_state
     return values
 
 
-def optimizer_of(net: Any, adaptation: Any, learning_rate: float = 0.05, weight_decay: float = 0.1) -> Any:
+def optimizer_of(applied: Any, learning_rate: float = 0.05, weight_decay: float = 0.1) -> Any:
     """What the stage trains with."""
-    own = adaptation.optimizer(net, learning_rate, weight_decay)
-    trained = [p for p in net.parameters() if p.requires_grad]
-    return own or torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+    trained = [p for p in applied.network.parameters() if p.requires_grad]
+    return applied.optimizer(learning_rate, weight_decay) or torch.optim.AdamW(
+        trained, lr=learning_rate, weight_decay=weight_decay
+    )
 
 
-def train(net: Any, adaptation: Any, optimizer: Any, steps: range, total: int) -> None:
-    """Train towards arbitrary outputs, a batch of its own in each step."""
+def train(applied: Any, optimizer: Any, steps: range, total: int) -> None:
+    """Train towards arbitrary outputs, another batch in each step."""
     for step in steps:
-        backward(net, optimizer, step)
-        adaptation.before_step(optimizer, step, total)
+        backward(applied.network, optimizer, step)
+        applied.before_step(optimizer, step, total)
         optimizer.step()
-        adaptation.after_step(optimizer, step, total)
+        applied.after_step(optimizer, step, total)
 
 
 def backward(net: Any, optimizer: Any, step: int) -> None:
-    """Gradients of a loss that all parameters in use have a part in."""
+    """Gradients of a loss that depends on all parameters in use."""
     optimizer.zero_grad()
     values = outputs(net, seed=step + 100)
     weights = torch.linspace(-1, 1, values.numel()).view_as(values)
@@ -100,8 +100,3 @@ def values(net: Any) -> dict[str, torch.Tensor]:
 def changed(net: Any, before: dict[str, torch.Tensor]) -> set[str]:
     """The parameters that are not bitwise what they were."""
     return {name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])}
-
-
-def twin(net: Any) -> Any:
-    """A copy of the network as it is now."""
-    return copy.deepcopy(net)

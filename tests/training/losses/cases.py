@@ -18,14 +18,15 @@ from rerankbench.training.losses.pointwise import BinaryCrossEntropy, MeanSquare
 from rerankbench.training.losses.rank_list import RankList
 from rerankbench.training.losses.softmax import ListNet, SoftmaxCrossEntropy
 from rerankbench.training.losses.unified import Unified
+from rerankbench.training.scored import Scored, Values
 
 
 @dataclass(frozen=True)
 class Case:
     """A loss, and which of the common properties it has.
 
-    shift: a constant added to a list's scores changes nothing. ordered: tied labels are told apart by their places.
-    tied: a list of equal labels still says something. differentiable: its gradient is that of its value.
+    shift: a constant added to a list's scores changes nothing. ordered: tied labels are ordered by their positions.
+    tied: a list of equal labels still counts. differentiable: its gradient is that of its value.
     """
 
     loss: Loss
@@ -85,10 +86,14 @@ class Lists:
     mask: torch.Tensor
     teacher: torch.Tensor
 
+    def results(self, loss: Loss, scores: torch.Tensor | None = None, progress: float = 1.0) -> Values:
+        """What the loss returns, at these scores or others."""
+        scores = self.scores if scores is None else scores
+        return loss(Scored(scores, self.labels, self.mask, self.teacher, progress))
+
     def values(self, loss: Loss, scores: torch.Tensor | None = None, progress: float = 1.0) -> torch.Tensor:
         """The loss's values, at these scores or others."""
-        scores = self.scores if scores is None else scores
-        return loss(scores, self.labels, self.mask, teacher=self.teacher, progress=progress)
+        return self.results(loss, scores, progress).values
 
     def sums(self, loss: Loss) -> torch.Tensor:
         """Sums of each list's values, [B]."""
@@ -111,3 +116,8 @@ def one_list(scores: list[float], labels: list[float], teacher: list[float] | No
     """One list without padding."""
     rows = [torch.tensor([row], dtype=torch.float64) for row in (scores, labels, teacher or labels)]
     return Lists(rows[0], rows[1], torch.ones_like(rows[0], dtype=torch.bool), rows[2])
+
+
+def values_of(loss: Loss, scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The loss's values without a teacher."""
+    return loss(Scored(scores, labels, mask)).values

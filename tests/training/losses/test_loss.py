@@ -12,6 +12,7 @@ from rerankbench.training.losses.loss import Loss, expected_count, reduced
 from rerankbench.training.losses.pairwise import RankNet
 from rerankbench.training.losses.pointwise import MeanSquaredError
 from rerankbench.training.losses.softmax import ListNet
+from rerankbench.training.scored import Scored, Values
 from tests.training.losses.cases import CASES, Case, Lists, lists, one_list
 
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -25,11 +26,10 @@ def _part(
     mask = data.mask[rows]
     width = int(mask.sum(1).max())
     scores, labels, teacher, mask = (x[rows, :width] for x in (data.scores, data.labels, data.teacher, data.mask))
-    valid = loss.valid(labels, mask)
-    values = loss(scores, labels, mask, teacher=teacher)
+    values = loss(Scored(scores, labels, mask, teacher))
     if weights is not None:
-        weights = weights[rows][(slice(None), *[slice(0, size) for size in values.shape[1:]])]
-    return reduced(loss, values, valid, weights)
+        weights = weights[rows][(slice(None), *[slice(0, size) for size in values.valid.shape[1:]])]
+    return reduced(loss, values, weights)
 
 
 @pytest.mark.parametrize("case", [*CASES.values(), *GLOBAL.values()], ids=[*CASES, *GLOBAL])
@@ -61,15 +61,16 @@ def test_the_three_reductions() -> None:
     labels = torch.tensor([[2.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     values, valid = torch.zeros(2, 3, 3), RankNet().valid(labels, data.mask)
     values[valid] = torch.tensor([1.0, 2.0, 6.0, 10.0])
-    assert [float(x) for x in reduced(RankNet(), values, valid)] == [13, 2]
-    assert [float(x) for x in reduced(RankNet(reduction="global"), values, valid)] == [19, 4]
-    assert [float(x) for x in reduced(LambdaLoss(), values, valid)] == [19, 2]
-    assert [float(x) for x in reduced(RankNet(), values, valid, torch.full_like(values, 3.0))] == [39, 2]
+    given = Values(values, valid)
+    assert [float(x) for x in reduced(RankNet(), given)] == [13, 2]
+    assert [float(x) for x in reduced(RankNet(reduction="global"), given)] == [19, 4]
+    assert [float(x) for x in reduced(LambdaLoss(), given)] == [19, 2]
+    assert [float(x) for x in reduced(RankNet(), given, torch.full_like(values, 3.0))] == [39, 2]
 
 
 def test_weights_count_where_the_values_do_and_nowhere_else() -> None:
     values, valid = torch.tensor([1.0, 5.0, 2.0], requires_grad=True), torch.tensor([True, False, True])
-    total, count = reduced(ListNet(), values, valid, torch.tensor([0.5, float("nan"), 2.0]))
+    total, count = reduced(ListNet(), Values(values, valid), torch.tensor([0.5, float("nan"), 2.0]))
     total.backward()
     assert (total.item(), int(count)) == (4.5, 2)
     assert values.grad is not None
@@ -78,7 +79,7 @@ def test_weights_count_where_the_values_do_and_nowhere_else() -> None:
 
 def test_half_precision_is_summed_in_full() -> None:
     values = torch.full((1, 3000), 1.001, dtype=torch.bfloat16)
-    total, _ = reduced(MeanSquaredError(reduction="global"), values, torch.ones(1, 3000, dtype=torch.bool))
+    total, _ = reduced(MeanSquaredError(reduction="global"), Values(values, torch.ones(1, 3000, dtype=torch.bool)))
     assert total.dtype == torch.float32
     assert total.item() == pytest.approx(3000 * float(values[0, 0]))
 
@@ -88,8 +89,7 @@ def test_a_step_without_information_is_zero_over_zero_lists(case: Case) -> None:
     data = one_list([1.0, 2.0], [0.0, 0.0])
     mask = torch.zeros_like(data.mask)
     scores = data.scores.clone().requires_grad_()
-    values = case.loss(scores, data.labels, mask, teacher=data.teacher)
-    total, count = reduced(case.loss, values, case.loss.valid(data.labels, mask))
+    total, count = reduced(case.loss, case.loss(Scored(scores, data.labels, mask, data.teacher)))
     total.backward()
     assert (total.item(), int(count)) == (0, 0)
     assert scores.grad is not None

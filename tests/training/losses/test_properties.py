@@ -114,7 +114,7 @@ def test_a_step_down_the_gradient_lowers_it(case: Case, seed: int) -> None:
 
 @every
 @pytest.mark.parametrize("label", [0.0, 1.0])
-def test_tied_labels_are_finite_and_say_nothing_of_an_order(case: Case, label: float) -> None:
+def test_tied_labels_are_finite_and_have_no_order(case: Case, label: float) -> None:
     data = lists(7)
     tied = replace(data, labels=label * data.mask.double())
     valid = case.loss.valid(tied.labels, tied.mask)

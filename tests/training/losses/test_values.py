@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankbench.errors import ConfigError
+from rerankbench.config.check import check
+from rerankbench.errors import ConfigError, tell_place
 from rerankbench.training.losses.approx_ndcg import ApproxNDCG
 from rerankbench.training.losses.brio import Brio
 from rerankbench.training.losses.contrastive import LocalizedContrastive
@@ -21,7 +23,7 @@ from rerankbench.training.losses.pairwise import Hinge, RankNet, SoftmaxPair
 from rerankbench.training.losses.pointwise import BinaryCrossEntropy, MeanSquaredError
 from rerankbench.training.losses.rank_list import RankList
 from rerankbench.training.losses.softmax import ListNet, SoftmaxCrossEntropy
-from tests.training.losses.cases import lists, one_list
+from tests.training.losses.cases import lists, one_list, values_of
 
 LISTS = [
     one_list([2, 1, 0], [1, 0, 0]),
@@ -78,7 +80,7 @@ def test_binary_cross_entropy() -> None:
 
 
 def test_a_label_above_the_highest_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"loss\.highest: is 1\.0, but there is a label 2"):
+    with pytest.raises(ConfigError, match=r"^highest: is 1\.0, but there is a label 2"):
         LISTS[1].values(BinaryCrossEntropy(threshold=None))
 
 
@@ -119,8 +121,9 @@ def test_symmetric_divergence_is_zero_only_where_the_two_agree() -> None:
 
 @pytest.mark.parametrize("loss", [MarginMSE(), KL(), SymmetricKL(), ApproxDiscountedRankMSE()])
 def test_a_missing_teacher_is_named(loss: Loss) -> None:
-    with pytest.raises(ConfigError, match=r"^loss: needs the scores of a teacher"):
-        loss(LISTS[0].scores, LISTS[0].labels, LISTS[0].mask)
+    tell_place(own := replace(loss), "recipe.stages.sft.loss")  # type: ignore[type-var]
+    with pytest.raises(ConfigError, match=r"^recipe\.stages\.sft\.loss: needs the scores of a teacher"):
+        values_of(own, LISTS[0].scores, LISTS[0].labels, LISTS[0].mask)
 
 
 @pytest.mark.parametrize("n", [2, 5, 9])
@@ -145,7 +148,7 @@ def test_one_relevant_candidate_makes_the_list_losses_one(seed: int) -> None:
     data = lists(seed)
     labels = torch.zeros_like(data.labels)
     labels[:, 1] = 1.0
-    expected = LocalizedContrastive()(data.scores, labels, data.mask)
+    expected = values_of(LocalizedContrastive(), data.scores, labels, data.mask)
     others: list[Loss] = [
         ListMLE(),
         SoftmaxCrossEntropy(),
@@ -154,7 +157,7 @@ def test_one_relevant_candidate_makes_the_list_losses_one(seed: int) -> None:
         RankList(form="lse"),
     ]
     for loss in others:
-        torch.testing.assert_close(loss(data.scores, labels, data.mask), expected)
+        torch.testing.assert_close(values_of(loss, data.scores, labels, data.mask), expected)
 
 
 def test_several_relevant_candidates() -> None:
@@ -192,7 +195,9 @@ def test_lambda_s_top() -> None:
 @pytest.mark.parametrize("loss", [LambdaLoss(), LambdaLoss(scheme="ndcg_loss1"), ApproxNDCG()])
 def test_grades_beyond_the_powers_of_float32(loss: Loss) -> None:
     scores, mask = torch.tensor([[0.5, 1.0, 0.2]]), torch.ones(1, 3, dtype=torch.bool)
-    values = [loss(scores, torch.tensor([labels]), mask) for labels in ([100.0, 1.0, 0.0], [1000.0, 1.0, 0.0])]
+    values = [
+        values_of(loss, scores, torch.tensor([labels]), mask) for labels in ([100.0, 1.0, 0.0], [1000.0, 1.0, 0.0])
+    ]
     assert values[1].isfinite().all()
     torch.testing.assert_close(values[0], values[1])
 
@@ -209,10 +214,10 @@ def test_random_ties_are_drawn_anew_and_follow_the_seed() -> None:
 def test_long_lists_do_not_overflow_the_position_weights() -> None:
     labels = torch.arange(400.0)[None, :]
     scores, mask = torch.zeros(1, 400), torch.ones(1, 400, dtype=torch.bool)
-    value = PositionAwareListMLE()(scores, labels, mask).item()
+    value = values_of(PositionAwareListMLE(), scores, labels, mask).item()
     assert 0 < value < math.log(400)
-    with pytest.raises(ConfigError, match="normalise"):
-        PositionAwareListMLE(normalise=False)(scores, labels, mask)
+    with pytest.raises(ConfigError, match=r"^normalise"):
+        values_of(PositionAwareListMLE(normalise=False), scores, labels, mask)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -255,9 +260,10 @@ def test_rank_list_with_all_skips_and_no_ties_is_list_mle_and_bounded_by_its_sum
     labels = torch.arange(data.mask.shape[1]).double().expand_as(data.scores)
     rows = (data.scores, labels, data.mask)
     sizes = data.mask.sum(1)
-    torch.testing.assert_close(RankList(form="lse", max_skip=10)(*rows) * (sizes - 1), ListMLE()(*rows))
+    expected = values_of(ListMLE(), *rows)
+    torch.testing.assert_close(values_of(RankList(form="lse", max_skip=10), *rows) * (sizes - 1), expected)
     pairs = sizes * (sizes - 1) / 2
-    assert (RankList(max_skip=10)(*rows) * pairs >= ListMLE()(*rows) - 1e-9).all()
+    assert (values_of(RankList(max_skip=10), *rows) * pairs >= expected - 1e-9).all()
 
 
 def test_brio_s_margins() -> None:
@@ -269,22 +275,22 @@ def test_brio_s_margins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "field"),
+    ("loss", "field", "value"),
     [
-        (lambda: BinaryCrossEntropy(highest=0.0), "highest"),
-        (lambda: Hinge(margin=0.0), "margin"),
-        (lambda: RankNet(sigma=-1.0), "sigma"),
-        (lambda: ListNet(temperature=0.0), "temperature"),
-        (lambda: LocalizedContrastive(temperature=math.nan), "temperature"),
-        (lambda: SymmetricKL(teacher_temperature=0.0), "teacher_temperature"),
-        (lambda: LambdaLoss(k=0), "k"),
-        (lambda: LambdaLoss(mu=0.0), "mu"),
-        (lambda: RankList(max_skip=0), "max_skip"),
-        (lambda: RankList(skip_weight=0.0), "skip_weight"),
-        (lambda: Brio(margin=-1.0), "margin"),
+        (BinaryCrossEntropy, "highest", 0.0),
+        (Hinge, "margin", 0.0),
+        (RankNet, "sigma", -1.0),
+        (ListNet, "temperature", 0.0),
+        (LocalizedContrastive, "temperature", math.nan),
+        (SymmetricKL, "teacher_temperature", 0.0),
+        (LambdaLoss, "k", 0),
+        (LambdaLoss, "mu", 0.0),
+        (RankList, "max_skip", 0),
+        (RankList, "skip_weight", 0.0),
+        (Brio, "margin", -1.0),
     ],
 )
-def test_senseless_parameters_are_refused(make: object, field: str) -> None:
-    assert callable(make)
-    with pytest.raises(ConfigError, match=rf"^{field}: must be"):
-        make()
+def test_values_out_of_bounds_are_refused(loss: type[Loss], field: str, value: float) -> None:
+    name = f"{loss.__module__}.{loss.__name__}"
+    with pytest.raises(ConfigError, match=rf"^loss\.{field}: must be (above 0|at least 1), got {value}"):
+        check({"_target_": name, field: value}, "loss")

@@ -18,11 +18,20 @@ from hypothesis import strategies as st
 from rerankbench.benchmarks.local import Local
 from rerankbench.config.compose import compose
 from rerankbench.errors import ConfigError, UserError
-from rerankbench.models.adapters.difference import applied, base_fingerprint, base_parameters, load_difference, removed
+from rerankbench.evaluation.measures import Measures
+from rerankbench.evaluation.records import QueryValues
+from rerankbench.models.adapters.difference import (
+    apply_differences,
+    base_fingerprint,
+    base_parameters,
+    load_difference,
+)
 from rerankbench.models.encoders.encoder import Encoder, Tokenizer
+from rerankbench.models.zoo.knrm import KNRM
 from rerankbench.rerankers.engine import Engine
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
 from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
+from rerankbench.rerankers.scorers.neural import Neural
 from rerankbench.rerankers.trained import trained
 from rerankbench.store import Store
 from rerankbench.train import train
@@ -30,14 +39,12 @@ from rerankbench.training import languages
 from rerankbench.training.adaptation.bottleneck import Bottleneck
 from rerankbench.training.adaptation.lora import LoRA
 from rerankbench.training.adaptation.sparse_mask import SparseMask
-from rerankbench.training.languages import compositions, standing
+from rerankbench.training.languages import compositions, with_stage_adapters
 from rerankbench.training.loop import Loop
-from rerankbench.training.masked_tokens import MaskedLearner, Passages, masked_language_model
-from rerankbench.training.stages.masked_lm import MaskedLM
-from rerankbench.training.stages.stage import Training
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
-from rerankbench.training.trainees.neural import NeuralTrainee
+from rerankbench.training.masked_tokens import MaskedTokenModule, Passages, masked_language_model
+from rerankbench.training.sources import TrainingData
+from rerankbench.training.stages.masked_lm import MaskedLM, _LanguageModule
+from rerankbench.training.stages.stage import TrainedRun, TrainingContext
 from rerankbench.usage import Usage
 from tests.models import toy_model
 from tests.training.toy_collection import save_collection
@@ -68,12 +75,10 @@ def _save_encoder(folder: Path, outputs: int) -> str:
     return str(folder)
 
 
-def _trainee(path: str, kind: str = "cross") -> Any:
+def _scorer(path: str, kind: str = "cross") -> Any:
     torch.manual_seed(0)
     model = toy_model.on_cpu(path)
-    return (
-        CrossEncoderTrainee(CrossEncoder(model=model)) if kind == "cross" else BiEncoderTrainee(BiEncoder(model=model))
-    )
+    return (CrossEncoder(model=model) if kind == "cross" else BiEncoder(model=model)).for_training()
 
 
 @dataclass
@@ -87,32 +92,30 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-def _training(trainee: Any, folder: Path, record: Callable[[dict[str, Any]], None]) -> Training:
-    return Training(
-        trainee=trainee,
-        sources=[],
-        dev=[],
-        held_out=[],
+def _context(scorer: Any, folder: Path, record: Callable[[dict[str, Any]], None]) -> TrainingContext:
+    return TrainingContext(
+        scorer=scorer,
+        data=TrainingData(sources=[]),
+        names=["xx"],
         store=Store(folder / "store"),
         folder=folder,
         seed=0,
         device=torch.device("cpu"),
         bf16=False,
         record=record,
-        forget=lambda stage, step: None,
     )
 
 
 def _stage(collection: Path, kind: str = "bottleneck", **options: Any) -> MaskedLM:
-    given: dict[str, Any] = {"name": "xx", "texts": Local(path=str(collection)), "adaptation": ADAPTATIONS[kind]()}
+    given: dict[str, Any] = {"texts": Local(path=str(collection)), "adaptation": ADAPTATIONS[kind]()}
     return MaskedLM(**given | {"loop": LOOP, "length": 16} | options)
 
 
 def _run(stage: MaskedLM, path: str, folder: Path, kind: str = "cross", stop: int | None = None) -> Any:
-    trainee = _trainee(path, kind)
-    training = _training(trainee, folder, _Stop(stop))
-    stage.run(training, 0)
-    return trainee, training.summary[-1]
+    scorer = _scorer(path, kind)
+    context = _context(scorer, folder, _Stop(stop))
+    stage.run(context, "xx")
+    return scorer, context.summaries[-1]
 
 
 def _outputs(network: Any) -> torch.Tensor:
@@ -126,41 +129,41 @@ def _outputs(network: Any) -> torch.Tensor:
 def test_the_network_stays_to_the_bit_and_the_module_learns(
     kind: str, network: str, encoder_folder: str, collection: Path, tmp_path: Path
 ) -> None:
-    fresh = _trainee(encoder_folder, network).network
-    trainee, summary = _run(_stage(collection, kind), encoder_folder, tmp_path, network)
-    assert dict(trainee.network.state_dict()).keys() == fresh.state_dict().keys()
-    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in trainee.network.state_dict().items())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in trainee.network.modules())
-    assert all(p.requires_grad for p in trainee.network.parameters())
+    fresh = _scorer(encoder_folder, network).module
+    scorer, summary = _run(_stage(collection, kind), encoder_folder, tmp_path, network)
+    assert dict(scorer.module.state_dict()).keys() == fresh.state_dict().keys()
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in scorer.module.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in scorer.module.modules())
+    assert all(p.requires_grad for p in scorer.module.parameters())
     assert summary["held_out_loss"] < summary["held_out_loss_before"] - 0.05
-    module = tmp_path / "stages" / "0" / "added" / "languages" / "xx"
+    module = tmp_path / "stages" / "xx" / "added" / "languages" / "xx"
     assert [path.name for path in module.parent.iterdir()] == ["xx"]
     assert load_difference(module).base == base_fingerprint(fresh)
     before = _outputs(fresh)
-    done = applied(fresh, [str(module)])
+    apply_differences(fresh, [str(module)])
     assert not torch.allclose(_outputs(fresh), before, atol=1e-4)
-    removed(fresh, done)
-    assert torch.equal(_outputs(fresh), before)
 
 
 @pytest.mark.parametrize("kind", sorted(ADAPTATIONS))
 def test_only_the_adaptation_and_the_head_move(
-    kind: str, encoder_folder: str, collection: Path, tmp_path: Path
+    kind: str, encoder_folder: str, collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
-    stage, trainee = _stage(collection, kind), _trainee(encoder_folder)
-    start = copy.deepcopy(dict(base_parameters(trainee.network)))
-    embeddings = trainee.network.bert.embeddings.word_embeddings.weight.detach().clone()
+    stage, scorer = _stage(collection, kind), _scorer(encoder_folder)
+    start = copy.deepcopy(dict(base_parameters(scorer.module)))
+    embeddings = scorer.module.bert.embeddings.word_embeddings.weight.detach().clone()
 
-    class Watched(MaskedLM):
-        def _take_off(self, words: Any, saved: Any) -> None:
-            moved = {n: (p != start[n]) for n, p in base_parameters(words)}
-            seen["moved"] = {n: int(m.sum()) for n, m in moved.items() if m.any()}
-            seen["projection"] = words.get_output_embeddings().weight.detach().clone()
-            super()._take_off(words, saved)
+    finish = _LanguageModule.finish
 
-    options = {name: getattr(stage, name) for name in stage.__dataclass_fields__}
-    Watched(**options).run(_training(trainee, tmp_path, _Stop()), 0)
+    def watched(self: _LanguageModule) -> None:
+        network: Any = self.adaptation.network
+        changed = {n: (p != start[n]) for n, p in base_parameters(network)}
+        seen["moved"] = {n: int(m.sum()) for n, m in changed.items() if m.any()}
+        seen["projection"] = network.get_output_embeddings().weight.detach().clone()
+        finish(self)
+
+    monkeypatch.setattr(_LanguageModule, "finish", watched)
+    stage.run(_context(scorer, tmp_path, _Stop()), "xx")
     assert torch.equal(seen["projection"], embeddings)
     if kind == "bottleneck":
         assert not seen["moved"]
@@ -174,11 +177,11 @@ def test_only_the_adaptation_and_the_head_move(
 def test_an_interrupted_stage_ends_as_an_undisturbed_one(
     kind: str, encoder_folder: str, collection: Path, tmp_path: Path
 ) -> None:
-    stage, file = _stage(collection, kind), "stages/0/added/languages/xx/adapter.safetensors"
+    stage, file = _stage(collection, kind), "stages/xx/added/languages/xx/adapter.safetensors"
     _, whole = _run(stage, encoder_folder, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         _run(_stage(collection, kind), encoder_folder, tmp_path / "cut", stop=7)
-    assert (tmp_path / "cut/stages/0/checkpoint-4").is_dir() and not (tmp_path / "cut" / file).exists()
+    assert (tmp_path / "cut/stages/xx/checkpoint-4").is_dir() and not (tmp_path / "cut" / file).exists()
     _, again = _run(_stage(collection, kind), encoder_folder, tmp_path / "cut")
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
     assert {**whole, "seconds": 0} == {**again, "seconds": 0}
@@ -200,7 +203,7 @@ def test_a_checkpoints_own_head_is_used(encoder_folder: str, tmp_path: Path) -> 
 
     toy_model.save(tmp_path, "BertForMaskedLM")
     saved = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
-    network = _trainee(str(tmp_path)).network
+    network = _scorer(str(tmp_path)).module
     words = masked_language_model(network, toy_model.on_cpu(str(tmp_path)))
     assert words.bert is network.bert
     assert words.get_output_embeddings().weight is network.bert.embeddings.word_embeddings.weight
@@ -209,7 +212,7 @@ def test_a_checkpoints_own_head_is_used(encoder_folder: str, tmp_path: Path) -> 
 
 def test_the_loss_is_that_of_transformers_whatever_the_batches(encoder_folder: str) -> None:
     model = toy_model.on_cpu(encoder_folder)
-    network = _trainee(encoder_folder).network.eval()
+    network = _scorer(encoder_folder).module.eval()
     words = masked_language_model(network, model).eval()
     tokenizer = Tokenizer(model)
     passages = Passages(toy_model.texts(1, 40), tokenizer, 16, 0.3, 0)
@@ -222,8 +225,8 @@ def test_the_loss_is_that_of_transformers_whatever_the_batches(encoder_folder: s
             labels[row, place] = token
     expected = words(**inputs, labels=labels).loss
     for budget in (1, 40, 10_000):
-        learner = MaskedLearner(Encoder(copy.deepcopy(words), tokenizer, model, Usage()), budget)
-        torch.testing.assert_close(learner(rows) / learner.count(rows), expected, atol=1e-5, rtol=1e-5)
+        module = MaskedTokenModule(Encoder(copy.deepcopy(words), tokenizer, model, Usage()), budget)
+        torch.testing.assert_close(module(rows) / module.count(rows), expected, atol=1e-5, rtol=1e-5)
 
 
 @given(
@@ -265,11 +268,8 @@ def test_masks_change_with_the_epoch_and_follow_bert(encoder_folder: str) -> Non
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"name": "../x"}, "name: names a folder"),
         ({"adaptation": LoRA()}, "adaptation: must be bottleneck or sparse_mask"),
-        ({"adaptation": Bottleneck(below=["x"])}, "adaptation.below: must be empty"),
-        ({"masked": 0.0}, "masked: is a share"),
-        ({"length": 2}, "length: must be at least 8"),
+        ({"adaptation": Bottleneck(base_adapters=["x"])}, "adaptation.base_adapters: must be empty"),
         ({"texts": "xquad"}, "texts: must be a benchmark node"),
     ],
 )
@@ -278,9 +278,16 @@ def test_mistakes_are_told_by_their_key(options: dict[str, Any], problem: str, c
         _stage(collection, **options)
 
 
+@pytest.mark.parametrize(("key", "value"), [("masked", 0.0), ("masked", 1.0), ("length", 2)])
+def test_bounds_are_checked(key: str, value: float) -> None:
+    words = ["experiment=clir_adapters", "size=small", f"recipe.stages.en.{key}={value}"]
+    with pytest.raises(ConfigError, match=rf"^recipe\.stages\.en\.{key}: must be"):
+        compose("train", words)
+
+
 def test_a_network_that_is_no_masked_language_model_is_refused(collection: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no encoder"):
-        _stage(collection).check(NeuralTrainee)
+        _stage(collection).check(Neural(model=toy_model.on_cpu(str(tmp_path)), network=KNRM()))
     toy_model.save(tmp_path)  # its tokenizer has no mask
     with pytest.raises(ConfigError, match="has no mask token"):
         _run(_stage(collection), str(tmp_path), tmp_path / "run")
@@ -288,27 +295,29 @@ def test_a_network_that_is_no_masked_language_model_is_refused(collection: Path,
 
 def test_a_loss_that_is_no_number_is_told(encoder_folder: str, collection: Path, tmp_path: Path) -> None:
     loop = replace(LOOP, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(UserError, match="masked tokens is nan; a lower learning_rate"):
+    with pytest.raises(UserError, match=r"the loss is nan at step .* a lower learning_rate"):
         _run(_stage(collection, loop=loop), encoder_folder, tmp_path)
 
 
-def test_a_stage_is_found_by_its_number(tmp_path: Path) -> None:
-    (tmp_path / "1" / "added" / "languages" / "de").mkdir(parents=True)
-    found = standing(Bottleneck(below=["elsewhere", "stage 1"]), tmp_path)
-    assert found.below == ["elsewhere", str(tmp_path / "1" / "added" / "languages" / "de")]
-    assert standing(None, tmp_path) is None
-    with pytest.raises(ConfigError, match="'stage 0' is no earlier stage"):
-        standing(SparseMask(below=["stage 0"]), tmp_path)
+def test_base_adapters_are_found_by_the_stages_name(tmp_path: Path) -> None:
+    module = tmp_path / "de" / "added" / "languages" / "de"
+    module.mkdir(parents=True)
+    found = with_stage_adapters(Bottleneck(base_adapters=["elsewhere", "de"]), tmp_path)
+    assert found == Bottleneck(base_adapters=["elsewhere", str(module)])
+    plain = SparseMask(base_adapters=["en"])
+    assert with_stage_adapters(plain, tmp_path) is plain
+    assert with_stage_adapters(LoRA(), tmp_path) == LoRA()
 
 
-def test_without_languages_nothing_is_composed(tmp_path: Path) -> None:
-    @dataclass
-    class Ranking:
-        adaptation: Any = None
-
+def test_a_language_is_composed_with_the_ranking_module_of_another(tmp_path: Path) -> None:
+    assert compositions("es", ["en"], tmp_path) == {}
     (tmp_path / "adapters" / "trained").mkdir(parents=True)
-    assert compositions([Ranking()], tmp_path) == {}
-    assert compositions([Ranking(Bottleneck(below=["elsewhere"]))], tmp_path) == {}
+    assert compositions("en", ["en"], tmp_path) == {}
+    assert compositions("es", [], tmp_path) == {"es": ["languages/es", "adapters/trained"]}
+    assert compositions("es", ["en"], tmp_path) == {
+        "es": ["languages/es", "adapters/trained"],
+        "en-es": [["languages/en", "languages/es"], "adapters/trained"],
+    }
 
 
 def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,13 +330,16 @@ def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkey
 
     monkeypatch.setattr(languages, "Engine", Flat)
     monkeypatch.setattr(languages, "trained", lambda run, adapters: None)
-    monkeypatch.setattr(languages, "compositions", lambda stages, checkpoint: {"es": ["languages/es", "difference"]})
     test = Local(path=str(save_collection(tmp_path / "toy"))).load()
     first_stage = {query.id: [("d0", 1.0)] for query in test.queries}
-    rows = [{"query": query.id, "measure": "ndcg@10", "reranked": 0.1} for query in test.queries]
-    found = languages.composed(tmp_path, [], test, first_stage, {}, Store(tmp_path / "store"), rows, 0)
-    assert found["es"]["measures"] == {}
-    assert found["es"]["queries_with_constant_scores"] == len(test.queries)
+    values, measures = (
+        [QueryValues(query.id, "ndcg@10", 0.1, 0.1, 0.0) for query in test.queries],
+        Measures(["ndcg@10"]),
+    )
+    run = TrainedRun(tmp_path, {}, test, first_stage, {}, Store(tmp_path / "store"), measures, values, 0)
+    found = languages.measured("es", ["languages/es", "difference"], run)
+    assert found["measures"] == {}
+    assert found["queries_with_constant_scores"] == len(test.queries)
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("clir_adapters", 2), ("clir_sftm", 1), ("clir_sftm", 2)])
@@ -340,14 +352,14 @@ def test_one_command_trains_and_measures_the_compositions(
         save_collection(tmp_path / part, seed=seed, train=20, test=12)
     monkeypatch.setenv("RERANKBENCH_DATA", str(tmp_path))
     short = ("max_steps=4", "batch_groups=4", "learning_rate=1e-2")
-    loops = [f"recipe.{place}.{key}" for place in ("loop", "stages.0.loop") for key in short]
+    loops = [f"recipe.{place}.{key}" for place in ("loop", "stages.en.loop") for key in short]
     run = tmp_path / "run"
     words = [f"experiment={name}", "size=small", "model=path", f"model.path={encoder_folder}", "model.max_length=32",
              "model.device=cpu", "model.dtype=float32", "tracking=none", f"run_dir={run}",
              f"store.dir={tmp_path / 'store'}",
              "recipe.groups.duplicates=drop", "benchmark.queries=null", *loops]  # fmt: skip
     composed = compose("train", words)
-    assert train(composed.config, composed.choices) == run
+    assert train(composed) == run
 
     metrics = json.loads((run / "metrics.json").read_text())
     assert {*metrics["compositions"]} == {"es", "en-es"}
@@ -359,7 +371,7 @@ def test_one_command_trains_and_measures_the_compositions(
     checkpoint = run / "checkpoint"
     assert sorted(path.name for path in (checkpoint / "languages").iterdir()) == ["en", "es"]
 
-    # The module that was below, put there again by name, is what the checkpoint is as it stands.
+    # With the base module named explicitly the scores are those of the checkpoint as it is.
     ranking = "adapters/trained" if name == "clir_adapters" else "difference"
     requests = [replace(request) for request in toy_model.requests(0, 8)]
     plain, same, other = (

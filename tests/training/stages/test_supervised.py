@@ -7,17 +7,18 @@ import math
 import pytest
 
 from rerankbench.errors import ConfigError, UserError
+from rerankbench.models.model import Model
+from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
+from rerankbench.rerankers.scorers.cross_encoder import CrossEncoder
 from rerankbench.training.groups import Group
 from rerankbench.training.losses.contrastive import LocalizedContrastive
 from rerankbench.training.sampling import GroupOptions
 from rerankbench.training.stages.supervised import Supervised, mean_ndcg
-from rerankbench.training.trainees.bi_encoder import BiEncoderTrainee
-from rerankbench.training.trainees.cross_encoder import CrossEncoderTrainee
 from rerankbench.types import Document, Query
 
 
 def _group(name: str, *labels: float, elsewhere: int = 0) -> Group:
-    """Candidates with these labels, and so many relevant documents that the first stage did not find."""
+    """Candidates with these labels, and `elsewhere` relevant documents that the first stage did not find."""
     size = len(labels)
     found = {f"{name}-{i}" for i, label in enumerate(labels) if label > 0}
     return Group(
@@ -53,7 +54,8 @@ def test_a_score_that_is_no_number_is_an_error() -> None:
 
 def test_whole_batches_need_embeddings() -> None:
     stage = Supervised(groups=GroupOptions(in_batch=True), loss=LocalizedContrastive())
-    stage.check(BiEncoderTrainee)
+    model = Model(path="x")
+    stage.check(BiEncoder(model=model))
     with pytest.raises(ConfigError, match="in_batch"):
-        stage.check(CrossEncoderTrainee)
-    Supervised(groups=GroupOptions(), loss=LocalizedContrastive()).check(CrossEncoderTrainee)
+        stage.check(CrossEncoder(model=model))
+    Supervised(groups=GroupOptions(), loss=LocalizedContrastive()).check(CrossEncoder(model=model))

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from rerankbench.training.groups import Batch, Group
-from rerankbench.training.losses.loss import Unit
+from rerankbench.training.scored import Scored, Unit, Values
 from rerankbench.types import Document, Query
 
 RUN = (10.0, 8.0, 5.0, 5.0, 2.0)
@@ -48,14 +48,20 @@ def pooled(batch: Batch) -> Batch:
     return replace(batch, labels=labels, mask=mask, ranks=ranks, first_scores=first_scores)
 
 
-def losses(batch: Batch, scores: torch.Tensor, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and validity of cross-entropy (item), RankNet (pair) or softmax cross-entropy (list)."""
+def scored(batch: Batch, scores: torch.Tensor, progress: float = 1.0) -> Scored:
+    """The batch with these scores, as the training module shows it to a weighting."""
+    return Scored(scores, batch.labels, batch.mask, batch.teacher, progress, None, batch).detached()
+
+
+def losses(batch: Batch, scores: torch.Tensor, unit: Unit) -> Values:
+    """Cross-entropy (item), RankNet (pair) or softmax cross-entropy (list), without gradients."""
+    scores = scores.detach()
     mask, labels = batch.mask, batch.labels
     if unit == "item":
-        return binary_cross_entropy_with_logits(scores, labels, reduction="none").masked_fill(~mask, 0), mask
+        return Values(binary_cross_entropy_with_logits(scores, labels, reduction="none"), mask)
     if unit == "pair":
         valid = (labels[:, :, None] > labels[:, None, :]) & mask[:, :, None] & mask[:, None, :]
-        return softplus(scores[:, None, :] - scores[:, :, None]).masked_fill(~valid, 0), valid
+        return Values(softplus(scores[:, None, :] - scores[:, :, None]), valid)
     shares = labels / labels.sum(1, keepdim=True).clamp(min=1)
     logs = scores.masked_fill(~mask, -torch.inf).log_softmax(1).masked_fill(~mask, 0)
-    return -(shares * logs).sum(1), labels.sum(1) > 0
+    return Values(-(shares * logs).sum(1), labels.sum(1) > 0)

@@ -1,43 +1,36 @@
-"""The option files of weightings say what the classes say."""
+"""Each option of a weighting is the variant that its name promises."""
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-
 import pytest
-from omegaconf import OmegaConf
 
 from rerankbench.config.build import build
-from rerankbench.config.check import check
-from rerankbench.config.options import conf_folder, description
+from rerankbench.config.compose import compose
+from rerankbench.config.options import groups
 from rerankbench.training.weighting.cet import CET
 from rerankbench.training.weighting.curriculum import Curriculum
 from rerankbench.training.weighting.dynamic import LossReweighting
+from rerankbench.training.weighting.weighting import Weighting
 
-FILES = sorted(f for f in (conf_folder() / "recipe" / "weighting").glob("*.yaml") if f.stem != "none")
-DIFFERENCES = {
-    "cet": CET(),
-    "cet_ipw": CET(variant="ipw"),
-    "cet_released": CET(variant="released", temperature=10.0, clip=None, mean_one=False),
+OPTIONS: dict[str, Weighting | None] = {
+    "none": None,
+    "cet": CET(seed=3),
+    "cet_ipw": CET(variant="ipw", seed=3),
+    "cet_released": CET(variant="released", temperature=10.0, clip=None, mean_one=False, seed=3),
     "curriculum_kde": Curriculum(difficulty="kde"),
     "curriculum_normscore": Curriculum(difficulty="normscore"),
-    "curriculum_reciprank": Curriculum(),
+    "curriculum_reciprank": Curriculum(difficulty="reciprank"),
     "extremes": LossReweighting(strategy="extremes"),
-    "linupper": LossReweighting(),
+    "linupper": LossReweighting(strategy="linupper"),
     "quadratic": LossReweighting(strategy="quadratic"),
 }
 
 
-def test_every_file_is_known() -> None:
-    assert [file.stem for file in FILES] == sorted(DIFFERENCES)
+def test_every_option_is_known() -> None:
+    assert set(groups()["recipe/weighting"]) == set(OPTIONS)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_parameter_stands_there_at_its_default(file: Path) -> None:
-    written = OmegaConf.merge({"seed": 0}, {"weighting": OmegaConf.load(file)})
-    node = OmegaConf.to_container(written, resolve=True)["weighting"]  # type: ignore[index,call-overload]
-    weighting = build(check(node, "weighting"), "weighting")
-    assert weighting == DIFFERENCES[file.stem]
-    assert set(node) - {"_target_"} == {field.name for field in dataclasses.fields(weighting) if field.init}
-    assert description(file)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_what_its_name_says(name: str) -> None:
+    node = compose("train", [f"recipe/weighting={name}", "seed=3"]).parts["recipe"]["weighting"]
+    assert build(node, "recipe.weighting") == OPTIONS[name]

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.training.groups import batch_of
-from rerankbench.training.losses.loss import Unit
+from rerankbench.training.scored import Unit
 from rerankbench.training.weighting.curriculum import Curriculum
-from tests.training.weighting.samples import RUN, group, losses
+from tests.training.weighting.samples import RUN, group, losses, scored
 
 UNITS: tuple[Unit, ...] = ("item", "pair", "list")
 DIFFICULTIES: tuple[Literal["reciprank", "normscore", "kde"], ...] = ("reciprank", "normscore", "kde")
@@ -23,11 +24,11 @@ LONG = tuple(float(30 - i) for i in range(20))
 def _weights(curriculum: Curriculum, groups: list, unit: Unit, progress: float = 0.0) -> torch.Tensor:
     batch = batch_of(groups)
     scores = torch.randn(batch.labels.shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    values, valid = losses(batch, scores, unit)
-    weights = curriculum.weights(batch, scores, values, valid, unit, progress)
-    assert weights.shape == values.shape
+    values = losses(batch, scores, unit)
+    weights = curriculum.begin().weights(scored(batch, scores, progress), values)
+    assert weights.shape == values.valid.shape
     assert not weights.requires_grad
-    assert not weights[~valid].any()
+    assert not weights[~values.valid].any()
     return weights
 
 
@@ -91,7 +92,7 @@ def test_exactly_one_at_the_end_and_never_falling_before(
 ) -> None:
     groups = [group([1, 0, 0], [2, 1, 0]), group([0, 1], [5, 3])]
     curriculum = Curriculum(difficulty=difficulty, until=until, anti=anti, variant=variant)  # type: ignore[arg-type]
-    valid = losses(batch_of(groups), torch.zeros(2, 3), unit)[1]
+    valid = losses(batch_of(groups), torch.zeros(2, 3), unit).valid
     for progress in (until, max(until, later), 1.0):
         assert torch.equal(_weights(curriculum, groups, unit, progress), valid.float())
     before = [_weights(curriculum, groups, unit, until * share) for share in (0, 0.3, 0.9)]
@@ -104,7 +105,7 @@ def test_the_batch_mean_variant_gives_all_samples_their_mean(unit: Unit) -> None
     groups = [group([1, 0, 0], [1, 2, 0]), group([0, 1], [1, 5])]
     own = _weights(Curriculum(), groups, unit, 0.1)
     mean = _weights(Curriculum(variant="batch_mean"), groups, unit, 0.1)
-    valid = losses(batch_of(groups), torch.zeros(2, 3), unit)[1]
+    valid = losses(batch_of(groups), torch.zeros(2, 3), unit).valid
     assert mean[valid].tolist() == pytest.approx([float(own[valid].mean())] * int(valid.sum()))
     assert float(own[valid].std()) > 0.01
 
@@ -121,17 +122,18 @@ def test_other_groups_and_their_padding_change_nothing(
 
 
 def test_it_trains_nothing_and_reports_how_easy_the_batch_was() -> None:
-    curriculum = Curriculum()
+    curriculum = Curriculum().begin()
     batch = batch_of([group([1, 0], [1, 4], RUN)])
+    given = scored(batch, batch.labels, 0.5)
     assert curriculum.module is None
-    assert curriculum.own_loss(batch, batch.labels) is None
-    assert curriculum.labels(batch, batch.labels) is batch.labels
-    _weights(curriculum, list(batch.groups), "pair", 0.5)
+    assert curriculum.own_loss(given) is None
+    assert curriculum.labels(given) is given.labels
+    curriculum.weights(given, losses(batch, batch.labels, "pair"))
     assert curriculum.report() == {"easy": pytest.approx(0.875)}
-    assert curriculum == Curriculum()
+    assert Curriculum().begin().report() == {}
 
 
 @pytest.mark.parametrize("until", [0.0, -1.0, 1.5, float("nan")])
 def test_the_end_is_a_share(until: float) -> None:
-    with pytest.raises(ConfigError, match="until"):
-        Curriculum(until=until)
+    with pytest.raises(ConfigError, match=r"^weighting\.until: must be"):
+        check({"_target_": "rerankbench.training.weighting.curriculum.Curriculum", "until": until}, "weighting")

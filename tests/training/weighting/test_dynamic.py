@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rerankbench.config.check import check
 from rerankbench.errors import ConfigError
 from rerankbench.training.groups import Batch, batch_of
-from rerankbench.training.losses.loss import Unit
-from rerankbench.training.weighting.dynamic import LossReweighting
-from tests.training.weighting.samples import group, losses
+from rerankbench.training.scored import Unit, Values
+from rerankbench.training.weighting.dynamic import AppliedReweighting, LossReweighting
+from tests.training.weighting.samples import group, losses, scored
 
 STRATEGIES = ("linupper", "quadratic", "extremes", "upper")
 LOSSES = [0.0, 1.0, 2.0, 4.0]
@@ -24,15 +25,18 @@ def _batch(sizes: list[int]) -> Batch:
     return batch_of([group([1] + [0] * (size - 1), [1] * size) for size in sizes])
 
 
-def _list_weights(weighting: LossReweighting, values: list[float], progress: float = 1.0) -> list[float]:
+def _weights(weighting: LossReweighting | AppliedReweighting, values: Values, progress: float = 1.0) -> torch.Tensor:
+    applied = weighting.begin() if isinstance(weighting, LossReweighting) else weighting
+    batch = _batch([2] * len(values.valid))
+    return applied.weights(scored(batch, batch.labels, progress), values)
+
+
+def _list_weights(
+    weighting: LossReweighting | AppliedReweighting, values: list[float], progress: float = 1.0
+) -> list[float]:
     """Weights of lists with these losses, over their number: they sum to 1."""
-    losses = torch.tensor(values, dtype=torch.float64, requires_grad=True)
-    batch = _batch([2] * len(values))
-    weights = weighting.weights(
-        batch, batch.labels, losses, torch.ones(len(values), dtype=torch.bool), "list", progress
-    )
-    assert not weights.requires_grad
-    return (weights / len(values)).tolist()
+    given = Values(torch.tensor(values, dtype=torch.float64), torch.ones(len(values), dtype=torch.bool))
+    return (_weights(weighting, given, progress) / len(values)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_uniform_where_there_is_nothing_to_compare(strategy: Any, values: list[f
 
 
 def test_burn_in_then_temperatures_from_start_to_end() -> None:
-    weighting = LossReweighting(r_start=100, r_end=1, burn_in=0.2)
+    weighting = LossReweighting(r_start=100, r_end=1, burn_in=0.2).begin()
     assert _list_weights(weighting, LOSSES, 0.19) == [0.25] * 4
     for progress, r in ((0.2, 100), (0.6, 10), (1.0, 1)):
         constant = LossReweighting(r_start=r, r_end=r, burn_in=0)
@@ -88,20 +92,20 @@ def test_burn_in_then_temperatures_from_start_to_end() -> None:
 def test_items_are_samples_of_the_whole_batch() -> None:
     batch = _batch([3, 1])
     values = torch.tensor([[0.0, 1.0, 4.0], [2.0, 9.0, 9.0]])  # the last two are padding
-    weights = LossReweighting().weights(batch, batch.labels, values, batch.mask, "item", 1.0)
-    expected = LossReweighting().weights(batch, batch.labels, torch.tensor(LOSSES), torch.ones(4) > 0, "list", 1.0)
+    weights = _weights(LossReweighting(), Values(values, batch.mask))
+    expected = _weights(LossReweighting(), Values(torch.tensor(LOSSES), torch.ones(4) > 0))
     assert torch.equal(weights[batch.mask], expected[[0, 1, 3, 2]])
     assert not weights[~batch.mask].any()
 
 
 def test_pairs_of_a_group_share_the_weight_of_their_mean() -> None:
     batch = _batch([3, 2, 2, 3])
-    valid = losses(batch, batch.labels, "pair")[1]
+    valid = losses(batch, batch.labels, "pair").valid
     values = torch.full(valid.shape, 99.0).masked_fill(~valid, float("nan"))
     for row, level in enumerate(LOSSES):
         values[row][valid[row]] = level
     values[0, 0, 1:] = torch.tensor([-1.0, 1.0])
-    weights = LossReweighting().weights(batch, batch.labels, values, valid, "pair", 1.0)
+    weights = _weights(LossReweighting(), Values(values, valid))
     expected = _list_weights(LossReweighting(), LOSSES)
     for row in range(4):
         assert weights[row][valid[row]].tolist() == pytest.approx([4 * expected[row]] * int(valid[row].sum()))
@@ -111,13 +115,13 @@ def test_pairs_of_a_group_share_the_weight_of_their_mean() -> None:
 @pytest.mark.parametrize("unit", ["item", "pair", "list"])
 def test_what_is_not_valid_neither_counts_nor_sways(unit: Unit) -> None:
     batch = _batch([3, 2, 1])
-    values, valid = losses(batch, torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]), unit)
-    junk = values.masked_fill(~valid, 1e6)
+    values = losses(batch, torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]), unit)
+    junk = Values(values.values.masked_fill(~values.valid, 1e6), values.valid)
     weighting = LossReweighting(strategy="extremes")
-    clean = weighting.weights(batch, batch.labels, values, valid, unit, 1.0)
-    assert torch.equal(weighting.weights(batch, batch.labels, junk, valid, unit, 1.0), clean)
-    assert clean.shape == values.shape
-    assert not weighting.weights(batch, batch.labels, values, valid & False, unit, 1.0).any()
+    clean = _weights(weighting, values)
+    assert torch.equal(_weights(weighting, junk), clean)
+    assert clean.shape == values.valid.shape
+    assert not _weights(weighting, Values(values.values, values.valid & False)).any()
 
 
 COUNTED = ([True, True, True, True], [True, True, False, False])
@@ -128,11 +132,9 @@ def _half(rank: int, folder: str) -> None:
     from torch import distributed
 
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    mine, batch = slice(2 * rank, 2 * rank + 2), _batch([2, 2])
+    mine = slice(2 * rank, 2 * rank + 2)
     weights = [
-        LossReweighting().weights(
-            batch, batch.labels, torch.tensor(LOSSES)[mine], torch.tensor(counted)[mine], "list", 1.0
-        )
+        _weights(LossReweighting(), Values(torch.tensor(LOSSES)[mine], torch.tensor(counted)[mine]))
         for counted in COUNTED
     ]
     torch.save(torch.stack(weights), Path(folder) / f"{rank}.pt")
@@ -142,18 +144,16 @@ def _half(rank: int, folder: str) -> None:
 def test_two_processes_weigh_their_losses_as_one_batch(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_half, (str(tmp_path),), nprocs=2)
     apart = torch.cat([torch.load(tmp_path / f"{rank}.pt") for rank in range(2)], dim=1)
-    batch = _batch([2] * 4)
     for row, counted in zip(apart, COUNTED, strict=True):
         valid = torch.tensor(counted)
-        together = LossReweighting().weights(batch, batch.labels, torch.tensor(LOSSES), valid, "list", 1.0)
+        together = _weights(LossReweighting(), Values(torch.tensor(LOSSES), valid))
         assert torch.allclose(row, together)
         assert float(row.sum()) == pytest.approx(sum(counted))
 
 
-@pytest.mark.parametrize(
-    ("field", "values"), [("r_start", {"r_start": 0.0}), ("r_end", {"r_end": -1.0}), ("burn_in", {"burn_in": 1.0})]
-)
-def test_mistakes_name_the_field(field: Literal["r_start", "r_end", "burn_in"], values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=field) as error:
-        LossReweighting(**values)  # type: ignore[arg-type]
-    assert error.value.key == field
+@pytest.mark.parametrize(("field", "value"), [("r_start", 0.0), ("r_end", -1.0), ("burn_in", 1.0)])
+def test_values_out_of_bounds_are_refused(field: str, value: float) -> None:
+    target = "rerankbench.training.weighting.dynamic.LossReweighting"
+    with pytest.raises(ConfigError, match=r"must be (above 0|below 1)") as error:
+        check({"_target_": target, field: value}, "weighting")
+    assert error.value.key == f"weighting.{field}"

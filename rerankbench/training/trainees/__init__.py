@@ -1,1 +1,0 @@
-"""Trainees: the networks behind the scorers, as training sees them; one file a kind."""
