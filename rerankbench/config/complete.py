@@ -56,7 +56,11 @@ def drop_unused(config: DictConfig, folders: Sequence[Path], keep: Collection[st
                     del node[name]
             elif isinstance(inner, DictConfig) and _is_mapping(inner) and inner:
                 drop(inner, at)
+<<<<<<< HEAD
                 if not len(inner):
+=======
+                if len(inner) == 0:
+>>>>>>> main
                     del node[name]
 
     reranker = config._get_node("reranker")

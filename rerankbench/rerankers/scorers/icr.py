@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.lm.attention_capture import capture_attention, enable_capture
 from rerankbench.models.lm.language_model import EncodedPrompt
+from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -33,6 +34,7 @@ class ICR(Prompted):
     reversed: show the documents in reverse, so that the best is next to the query, as the authors do for BEIR.
     """
 
+    model: Model
     answers: ClassVar[type[Listwise]] = Listwise
     rows: Literal["tail", "query"] = "tail"
     reversed: bool = True
