@@ -54,9 +54,13 @@ def drop_unused(config: DictConfig, folders: Sequence[Path], keep: Collection[st
             if name in ("model", "prompt") and name not in known:
                 if at not in keep:
                     del node[name]
-            elif isinstance(inner, DictConfig) and _is_mapping(inner) and len(inner) > 0:
+            elif isinstance(inner, DictConfig) and _is_mapping(inner) and inner:
                 drop(inner, at)
+<<<<<<< HEAD
+                if not len(inner):
+=======
                 if len(inner) == 0:
+>>>>>>> main
                     del node[name]
 
     reranker = config._get_node("reranker")

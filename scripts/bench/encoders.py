@@ -35,7 +35,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rerankbench.benchmarks.local import Local
 from rerankbench.benchmarks.pydocs import PyDocs
 from rerankbench.config.build import build
-from rerankbench.config.compose import compose, resolve
+from rerankbench.config.compose import compose
 from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Pointwise
 from rerankbench.rerankers.scorers.bi_encoder import BiEncoder
@@ -221,8 +221,8 @@ def main() -> int:
     load = os.getloadavg()[0]
     warning = ": in use, expect noise (or measure with --busy)" if load > 0.5 and not options.busy else ""
     print(f"load average {load:.2f}{warning}")
-    node = {**resolve(compose("eval", ["model=minilm"]).config)["model"], "dtype": "float32", "device": "cpu"}
-    minilm: Model = build(node, "model")
+    words = ["reranker=bi_encoder", "model=minilm", "model.dtype=float32", "model.device=cpu"]
+    minilm: Model = build(compose("eval", words).parts["reranker"]["scorer"]["model"], "reranker.scorer.model")
     pairs = draw_pairs(options.data, options.pairs)
     print(f"{len(pairs)} pairs, torch {torch.__version__}, {torch.get_num_threads()} threads, fp32, ", end="")
     print(f"sentence-transformers {sentence_transformers.__version__}, {clock.__name__}")

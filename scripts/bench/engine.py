@@ -1,7 +1,7 @@
 """The engine beside one query at a time: the same strategy, model and queries, all side by side or one after another.
 
 Sequential strategies ask little at once; the engine fills batches from many queries. Results must be identical.
-`--decode N`: every answer is written for exactly N tokens, as by a model that follows the format; a small model stops
+`--decode N`: every answer is generated for exactly N tokens, as by a model that follows the format; a small model stops
 after a few, and then nearly all the time goes into reading prompts.
 On a busy machine the ratio of CPU time with OMP_NUM_THREADS=1 is the one to look at: waiting is no part of it.
 `python scripts/bench/engine.py [reranker …] [--queries 30] [--depth 20] [--dtype float32] [--decode N] [--set …]`
@@ -41,7 +41,7 @@ def main() -> None:
             if options.decode:
                 decode_exactly(scorer, options.decode)
             reranker.rank(*lists[0])  # loads the model
-            scorer.transcript = lambda request, prompt, answer, kept=answers[way]: kept.update({prompt: str(answer)})
+            scorer.record = lambda request, prompt, answer, kept=answers[way]: kept.update({prompt: str(answer)})
             before = (scorer.usage.prompt_tokens, scorer.usage.generated_tokens)
             began, worked = perf_counter(), process_time()
             parts = [lists] if way == "together" else [[one] for one in lists]
@@ -59,8 +59,8 @@ def main() -> None:
 
 
 def decode_exactly(scorer: Any, tokens: int) -> None:
-    """Have every answer written for this many tokens, whatever ends it."""
-    scorer.room = lambda request: tokens
+    """Have every answer generated for this many tokens, whatever ends it."""
+    scorer.max_new_tokens = lambda request: tokens
     scorer.language_model._ends = set()
 
 

@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-COMMANDS = [(["--help"], 0, 0.3), (["eval", "reranker.dept=3"], 2, 2.0)]
+COMMANDS = [
+    (["--help"], 0, 0.3),
+    (["eval", "reranker.dept=3"], 2, 2.0),
+    (["train", "experiment=curriculum", "size=small", "reranker.dept=3"], 2, 2.0),
+]
 """Arguments, the exit code to expect, and the bar in seconds."""
 
 

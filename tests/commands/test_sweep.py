@@ -92,6 +92,9 @@ def test_a_users_mistake_in_one_run_shows_no_trace(tiny: Path) -> None:
         (["reranker=oracle,identity", "reranker.scorer.noise=0,1"], "reranker.scorer.noise: unknown key"),
         (["reranker=identity", "reranker.depth=1,a"], "reranker.depth: must be an integer or null, got 'a'"),
         (["reranker=identity,oracle", "reranker.dept=3"], "reranker.dept: unknown key; did you mean 'reranker.depth'?"),
+        (["model=minilm,hub"], "reranker.scorer.model.path: must be given"),
+        (["reranker=oracle,bi_encoder", "model.dtype=float32"], "model.dtype: the reranker has no model"),
+        (["reranker=cascade", "model.dtype=float32,float16"], "model.dtype: there are several; say which: "),
         (["retriever=run_file", "retriever.k=1,2"], "retriever.path: must be given"),
         (["reranker=identity,oracle", "foo"], "cannot read the overrides: "),
     ],
@@ -113,3 +116,14 @@ def test_a_value_that_must_be_given_may_be_swept_and_a_list_is_one_value(tiny: P
     )
     assert done.returncode == 0, done.stderr
     assert len(list((tiny.parent / "runs" / "sweeps").iterdir())) == 2
+
+
+def test_parts_inside_a_reranker_may_be_swept(tiny: Path) -> None:
+    words = ["reranker=cascade", "reranker@reranker.first=identity,oracle", "reranker@reranker.second=identity"]
+    done = _sweep(tiny, *words, "reranker.keep=1,2")
+    assert done.returncode == 0, done.stderr
+    folders = (tiny.parent / "runs" / "sweeps").iterdir()
+    text = [(folder / "config.yaml").read_text() for folder in folders]
+    assert sorted(("Oracle" in config, "keep: 1" in config) for config in text) == [
+        (False, False), (False, True), (True, False), (True, True),
+    ]  # fmt: skip

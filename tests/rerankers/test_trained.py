@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from rerankbench import build as building
 from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.compose import compose
@@ -124,7 +123,6 @@ class Mine(BiEncoder):
 
 
 def test_a_scorer_of_the_users_own_folder(tmp_path: Path, networks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_trusted", list(building._trusted))
     own = tmp_path / "own"
     own.mkdir()
     (own / "scorer_of_mine.py").write_text(MINE)
@@ -137,8 +135,8 @@ def test_a_scorer_of_the_users_own_folder(tmp_path: Path, networks: list[str], m
     monkeypatch.syspath_prepend(str(own))
     with pytest.raises(ConfigError, match="--config-dir"):
         trained(str(run))
-    compose("eval", [f"reranker.run={run}", "reranker=trained"], [own])
-    assert type(trained(str(run)).scorer).__name__ == "Mine"
+    parts = compose("eval", [f"reranker.run={run}", "reranker=trained"], [own]).parts
+    assert type(build(parts["reranker"], "reranker", folders=[own]).scorer).__name__ == "Mine"
 
 
 def test_a_run_folder_is_data_and_calls_nothing_else(run: Path) -> None:
@@ -157,8 +155,8 @@ def test_the_run_must_be_given() -> None:
         compose("eval", ["reranker=trained", "reranker.run=x", "+reranker.strategy=x"])
 
 
-def test_the_option_is_this_function() -> None:
-    config = compose("eval", ["reranker=trained", "reranker.run=x"]).config
+def test_the_option_is_this_function(run: Path) -> None:
+    config = compose("eval", ["reranker=trained", f"reranker.run={run}"]).config
     assert config.reranker._target_ == TARGET == f"{trained.__module__}.{trained.__qualname__}"
 
 
