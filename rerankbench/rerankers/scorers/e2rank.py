@@ -12,10 +12,6 @@ from annotated_types import Ge
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import EmbeddingCache
 from rerankbench.models.lm.language_model import EncodedPrompt
-<<<<<<< HEAD
-=======
-from rerankbench.models.model import Model
->>>>>>> main
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
