@@ -13,10 +13,10 @@ demo: $(VENV)/.ready
 	@echo "The same run in the MLflow dashboard: $(BIN)/rerankbench ui"
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -48,6 +50,16 @@ def rerankbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "rerankbench", *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def in_process(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has loaded its packages already."""
+    from rerankbench.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
-TARGET = "rerankbench.rerankers.trained.trained"
+TARGET = f"{__name__}.trained"
 
 
 def trained(

@@ -68,6 +68,7 @@ def test_what_must_be_given_is_shown_and_a_file_that_sets_keys_elsewhere(mine: P
     assert "names: [ndcg@10" in option_listing("measures", "default")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "options"), groups().items())
 def test_every_option_can_be_shown(group: str, options: dict[str, Path]) -> None:
     for option in options:

@@ -1,4 +1,4 @@
-"""`rerankbench eval` as a user runs it, in processes of their own."""
+"""`rerankbench eval` as a user runs it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from pathlib import Path
 import pytest
 
 from rerankbench.tracking.records import RunRecord
-from tests.conftest import QUERIES, TEXTS, rerankbench
+from tests.conftest import QUERIES, TEXTS, in_process, rerankbench
 
 FILES = {"config.yaml", "run.trec", "metrics.json", "per_query.csv", "cost.json", "environment.json", "log.txt"}
 
 
+def _words(tiny: Path, *words: str, run_dir: str = "out") -> list[str]:
+    return ["eval", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", f"run_dir={run_dir}", *words]
+
+
 def _eval(tiny: Path, *words: str, run_dir: str = "out") -> subprocess.CompletedProcess[str]:
-    fixed = ["benchmark=local", f"benchmark.path={tiny}", "tracking=none", f"run_dir={run_dir}"]
-    return rerankbench("eval", *fixed, *words, cwd=tiny.parent)
+    return in_process(*_words(tiny, *words, run_dir=run_dir), cwd=tiny.parent)
 
 
 def test_the_record_is_complete_and_a_permutation(tiny: Path) -> None:
@@ -55,7 +58,7 @@ def test_the_record_is_complete_and_a_permutation(tiny: Path) -> None:
 def test_two_processes_write_the_same_run_to_the_byte(tiny: Path) -> None:
     words = ("reranker=oracle", "reranker.scorer.noise=0.5")
     for name in ("one", "two"):
-        done = _eval(tiny, *words, f"store.dir={name}-store", run_dir=name)
+        done = rerankbench(*_words(tiny, *words, f"store.dir={name}-store", run_dir=name), cwd=tiny.parent)
         assert done.returncode == 0, done.stderr
     for file in ("run.trec", "metrics.json", "per_query.csv"):
         assert (tiny.parent / "one" / file).read_bytes() == (tiny.parent / "two" / file).read_bytes()
@@ -92,7 +95,7 @@ def _loaded(words: list[str], cwd: Path) -> set[str]:
 def test_a_finished_run_answers_before_anything_is_loaded(tiny: Path, tracking: str) -> None:
     words = ["eval", "benchmark=local", f"benchmark.path={tiny}", f"tracking={tracking}", "reranker=identity",
              "run_dir=out"]  # fmt: skip
-    assert rerankbench(*words, cwd=tiny.parent).returncode == 0
+    assert in_process(*words, cwd=tiny.parent).returncode == 0
     shutil.rmtree(tiny)
     assert not HEAVY & _loaded(words, tiny.parent)
 
@@ -194,7 +197,7 @@ def test_a_method_is_one_python_file_and_one_yaml_in_a_folder_of_ones_own(tiny: 
     typo = _eval(tiny, "--config-dir", str(mine), "reranker=shortest", "reranker.scorer.wieght=2", run_dir="x")
     assert typo.returncode == 2
     assert "did you mean 'reranker.scorer.weight'?" in typo.stderr
-    assert "Shorter documents first" in rerankbench("ls", "reranker", "--config-dir", str(mine), cwd=tiny.parent).stdout
+    assert "Shorter documents first" in in_process("ls", "reranker", "--config-dir", str(mine), cwd=tiny.parent).stdout
 
 
 def test_a_folder_in_use_is_refused(tiny: Path) -> None:
@@ -203,14 +206,14 @@ def test_a_folder_in_use_is_refused(tiny: Path) -> None:
     folder = tiny.parent / "out"
     folder.mkdir()
     with FileLock(folder / ".lock"):
-        done = _eval(tiny, "reranker=oracle")
+        done = rerankbench(*_words(tiny, "reranker=oracle"), cwd=tiny.parent)
     assert done.returncode == 2
     assert "run_dir: " in done.stderr
 
 
 def test_a_sweep_runs_every_combination(tiny: Path) -> None:
     words = ["eval", "-m", "benchmark=local", f"benchmark.path={tiny}", "tracking=none", "reranker=identity,oracle"]
-    done = rerankbench(*words, cwd=tiny.parent)
+    done = in_process(*words, cwd=tiny.parent)
     assert done.returncode == 0, done.stderr
     folders = list((tiny.parent / "runs" / "sweeps").iterdir())
     assert len(folders) == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import rerankbench
+from tests.conftest import in_process
 
 QUERIES, DEPTH = 40, 20
 
@@ -48,7 +48,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(collection: Path, chat_model: s
                 f"model.path={chat_model}", "model.device=cpu", f"reranker.depth={DEPTH}", "tracking=none",
                 f"run_dir={name}", f"store.dir={name}-store"]  # fmt: skip
 
-    assert rerankbench(*words("whole"), cwd=tmp_path).returncode == 0
+    assert in_process(*words("whole"), cwd=tmp_path).returncode == 0
     total = _stored(tmp_path / "whole-store")
 
     with subprocess.Popen(
@@ -62,7 +62,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(collection: Path, chat_model: s
     assert 0 < kept < total, "killed in the middle"
     assert not (tmp_path / "cut" / "metrics.json").exists()
 
-    again = rerankbench(*words("cut"), cwd=tmp_path)
+    again = in_process(*words("cut"), cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "cut" / "run.trec").read_bytes() == (tmp_path / "whole" / "run.trec").read_bytes()
     assert (tmp_path / "cut" / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()

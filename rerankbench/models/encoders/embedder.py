@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import OrderedDict
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from cachetools import LRUCache
 
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.model import Model
@@ -142,7 +144,7 @@ def _projection(encoder: Encoder, report: dict[str, object]) -> torch.Tensor | N
     return linear.to(encoder.model.torch_device, encoder.model.torch_dtype)
 
 
-class EmbeddingCache:
+class EmbeddingCache(LRUCache[str, Any]):
     """Embeddings by text; the least recently used are dropped when more than `capacity` vectors are held.
 
     A text is always embedded in the same batch, assigned when it is first seen: the last bits of a vector depend on
@@ -150,9 +152,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, capacity: int) -> None:
+        super().__init__(math.inf, getsizeof=_vectors)  # `trim` drops, between batches
         self.capacity = capacity
-        self.held = 0
-        self._items: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._batches: dict[str, tuple[str, ...]] = {}
 
     def assign_batches(self, texts: Iterable[str]) -> None:
@@ -166,22 +167,10 @@ class EmbeddingCache:
         missing = [self._batches[text] for text in texts if text not in self]
         return list({id(batch): batch for batch in missing}.values())
 
-    def __contains__(self, text: str) -> bool:
-        return text in self._items
-
-    def __getitem__(self, text: str) -> torch.Tensor:
-        self._items.move_to_end(text)
-        return self._items[text]
-
-    def __setitem__(self, text: str, vectors: torch.Tensor) -> None:
-        self.held += _vectors(vectors) - (_vectors(self._items[text]) if text in self else 0)
-        self._items[text] = vectors
-
     def trim(self) -> None:
         """Drop until within capacity; called between batches, so that what a batch needs stays while it runs."""
-        while self.held > self.capacity:
-            _, dropped = self._items.popitem(last=False)
-            self.held -= _vectors(dropped)
+        while self.currsize > self.capacity:
+            self.popitem()
 
 
 def _vectors(tensor: torch.Tensor) -> int:

@@ -115,7 +115,7 @@ def test_the_cache_drops_the_least_recently_used_only_when_trimmed() -> None:
     assert all(text in cache for text in "abc")
     _ = cache["a"]
     cache.trim()
-    assert ["a" in cache, "b" in cache, "c" in cache, cache.held] == [True, False, False, 2]
+    assert ["a" in cache, "b" in cache, "c" in cache, cache.currsize] == [True, False, False, 2]
 
 
 def test_a_text_is_always_embedded_in_the_same_batch() -> None:

@@ -342,7 +342,9 @@ def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkey
     assert found["queries_with_constant_scores"] == len(test.queries)
 
 
-@pytest.mark.parametrize(("name", "outputs"), [("clir_adapters", 2), ("clir_sftm", 1), ("clir_sftm", 2)])
+@pytest.mark.parametrize(
+    ("name", "outputs"), [("clir_adapters", 2), ("clir_sftm", 1), pytest.param("clir_sftm", 2, marks=pytest.mark.slow)]
+)
 def test_one_command_trains_and_measures_the_compositions(
     name: str, outputs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
