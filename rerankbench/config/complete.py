@@ -54,13 +54,9 @@ def drop_unused(config: DictConfig, folders: Sequence[Path], keep: Collection[st
             if name in ("model", "prompt") and name not in known:
                 if at not in keep:
                     del node[name]
-            elif isinstance(inner, DictConfig) and _is_mapping(inner) and inner:
+            elif isinstance(inner, DictConfig) and _is_mapping(inner) and len(inner) > 0:
                 drop(inner, at)
-<<<<<<< HEAD
-                if not len(inner):
-=======
                 if len(inner) == 0:
->>>>>>> main
                     del node[name]
 
     reranker = config._get_node("reranker")

@@ -48,9 +48,9 @@ def _problem(*overrides: str, folders: tuple[Path, ...] = (), command: str = "ev
         (["store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
         (["+store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
         (["~retriever.k2"], "retriever.k2: unknown key; did you mean 'retriever.k'?"),
-        (["reranker.depth=1.5"], "reranker.depth: must be an integer or null, got 1.5"),
+        (["reranker.depth=1.5"], "reranker.depth: must be an integer at least 0 or null, got 1.5"),
         (["reranker.depth=true"], "reranker.depth: must be an integer"),
-        (["retriever.k=null"], "retriever.k: must be an integer, got null"),
+        (["retriever.k=null"], "retriever.k: must be an integer at least 1, got null"),
         (["force=maybe"], "force: must be true or false, got 'maybe'"),
         (["measures.names=ndcg@10"], "measures.names: must be a list, got 'ndcg@10'"),
         (["benchmark.fields=[title,[text]]"], "benchmark.fields[1]: must be text"),
@@ -79,11 +79,12 @@ SCORER = """\
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from rerankbench.usage import Usage
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scorers.oracle import Oracle
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 
 @dataclass(kw_only=True)
-class Preference:
+class Preference(Scorer):
     answers: ClassVar[str] = "Pairwise"
     usage: Usage = field(init=False, default_factory=Usage)
 
@@ -170,7 +171,8 @@ def test_composing_twice_gives_the_same_and_leaves_hydra_out() -> None:
 
 
 def test_a_question_may_be_imported_with_its_module(mine: Callable[[dict[str, str]], Path]) -> None:
-    text = "from rerankbench.rerankers import requests\n\n\nclass Flat:\n    answers = requests.Pointwise\n"
+    text = "from rerankbench.rerankers import requests, scorer\n\n\n"
+    text += "class Flat(scorer.Scorer):\n    answers = requests.Pointwise\n"
     folder = mine({"compose_flat.py": text, "reranker/scorer/flat.yaml": "# Flat\n_target_: compose_flat.Flat\n"})
     assert compose("eval", ["reranker=oracle", "reranker/scorer=flat"], [folder])
 

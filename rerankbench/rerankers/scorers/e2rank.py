@@ -12,10 +12,7 @@ from annotated_types import Ge
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import EmbeddingCache
 from rerankbench.models.lm.language_model import EncodedPrompt
-<<<<<<< HEAD
-=======
 from rerankbench.models.model import Model
->>>>>>> main
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -34,6 +31,7 @@ class E2Rank(Prompted):
     shown: how many of the request's documents the prompt shows; all are scored.
     """
 
+    model: Model
     answers: ClassVar[type[Listwise]] = Listwise
     shown: Annotated[int, Ge(1)] = 20
     end: str = "<|endoftext|>"
