@@ -264,7 +264,8 @@ def test_a_chosen_model_replaces_one_that_an_option_writes_out(mine: Callable[[d
 
 def test_a_name_of_an_earlier_version_is_understood(caplog: pytest.LogCaptureFixture) -> None:
     loop = compose("train", ["recipe.loop.recompute=true"]).config.recipe.loop
-    assert loop.get("activation_checkpointing", loop.get("recompute")) is True
+    assert loop.activation_checkpointing is True
+    assert "recipe.loop.recompute is the name of an earlier version" in caplog.text
 
 
 def test_an_experiment_at_a_size_of_its_own() -> None:
@@ -274,3 +275,20 @@ def test_an_experiment_at_a_size_of_its_own() -> None:
     told = _problem("experiment=curriculum", "size=small", "reranker.dept=3", command="train")
     assert told == "reranker.dept: unknown key; did you mean 'reranker.depth'?"
     assert _problem("experiment=smal/curriculum", command="train").startswith("experiment: no option 'smal/curriculum'")
+
+
+def test_a_stage_takes_its_recipes_parts_and_may_change_them() -> None:
+    recipe = compose(
+        "train", ["recipe.loop.epochs=7", "recipe.stages.supervised.loop.learning_rate=1e-6"]
+    ).config.recipe
+    stage = recipe.stages.supervised
+    assert (stage.loop.epochs, stage.loop.learning_rate) == (7, 1e-6) != (7, recipe.loop.learning_rate)
+    assert stage.loss == recipe.loss
+    other = compose("train", ["recipe/loss@recipe.stages.supervised.loss=bce"]).config.recipe
+    assert other.stages.supervised.loss._target_.endswith("BinaryCrossEntropy") and other.loss == recipe.loss
+    for word, expected in [
+        ("recipe.stages.foo.loop.epochs=1", "recipe.stages.foo.loop.epochs: unknown key; did you mean"),
+        ("recipe.stages.supervised.loop.epoch=1", "recipe.stages.supervised.loop.epoch: unknown key; did you mean"),
+        ("recipe.loop.learning_rate=-1", "recipe.loop.learning_rate: must be above 0, got -1"),
+    ]:
+        assert _problem(word, command="train").startswith(expected)
