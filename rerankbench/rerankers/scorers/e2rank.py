@@ -12,7 +12,6 @@ from annotated_types import Ge
 from rerankbench.errors import ConfigError, key_of
 from rerankbench.models.encoders.embedder import EmbeddingCache
 from rerankbench.models.lm.language_model import EncodedPrompt
-from rerankbench.models.model import Model
 from rerankbench.rerankers.requests import Listwise, Request
 from rerankbench.rerankers.scorers.prompted import Prompted
 
@@ -31,7 +30,6 @@ class E2Rank(Prompted):
     shown: how many of the request's documents the prompt shows; all are scored.
     """
 
-    model: Model
     answers: ClassVar[type[Listwise]] = Listwise
     shown: Annotated[int, Ge(1)] = 20
     end: str = "<|endoftext|>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,8 +11,6 @@ from rerankbench.errors import ConfigError
 from rerankbench.prompt import Prompt
 from rerankbench.rerankers.requests import Answer, Pointwise
 from rerankbench.rerankers.scorers.prompted import Prompted
-
-_QUERY_ALONE = Prompt(messages=({"content": "{{ query }}"},), raw=True)
 
 
 @dataclass(kw_only=True)
@@ -37,4 +36,8 @@ class QueryLikelihood(Prompted):
     def max_new_tokens(self, request: Pointwise) -> int:
         """Tokens of the query, and one for a space in front of it."""
         model = self.language_model
-        return model.tokens(model.encode(_QUERY_ALONE, request.query.text, ())) + 1
+        return model.tokens(model.encode(self._query_alone, request.query.text, ())) + 1
+
+    @functools.cached_property
+    def _query_alone(self) -> Prompt:
+        return Prompt(messages=({"content": "{{ query }}"},), raw=True)

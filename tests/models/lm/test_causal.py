@@ -48,7 +48,7 @@ def _logits(lm: CausalLM, ids: list[int]) -> Any:
 
 
 def _prompts(lm: CausalLM, n: int, seed: int = 1) -> list[EncodedPrompt]:
-    """Of unequal lengths and several beginnings: questions on a passage, shared queries in front, pairs."""
+    """Of unequal lengths and several prefixes: questions on a passage, shared queries in front, pairs."""
     queries = ["what is red", "roses of the garden what is the question of the black dog", ""]
     documents = texts(seed, 2 * n)
     kinds = [
@@ -81,7 +81,7 @@ def test_label_scores_equal_plain_passes(kind: str, budget: int, reader: type, r
     found = lm.label_scores(prompts, labels)
     assert _differences(found) == pytest.approx(_differences(_labels_of(lm, prompts, labels)), abs=1e-4)
     assert lm.usage.reused_tokens > 0
-    again = lm.label_scores(prompts[::-1], labels)[::-1]  # now the beginnings are kept from before
+    again = lm.label_scores(prompts[::-1], labels)[::-1]  # now the prefixes are cached
     assert _differences(again) == pytest.approx(_differences(found), abs=1e-4)
 
 
@@ -188,7 +188,7 @@ def test_generation_stops_at_a_text_and_keeps_it(chat_model: str) -> None:
         assert stop not in text or (stop in stopped and len(stopped) <= text.index(stop) + 12)
 
 
-def test_said_and_forced_words_stand_behind_the_prompt(chat_model: str) -> None:
+def test_generated_and_forced_text_stands_behind_the_prompt(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model))
     prompt = lm.encode(YES_NO, "what", ["cat"])
     longer = lm.extended(prompt, "red <|im_end|> roses", "\n</think>")
@@ -205,14 +205,14 @@ def test_usage_counts_what_was_read(chat_model: str) -> None:
     lm = CausalLM(on_cpu(chat_model), usage)
     prompts = [lm.encode(LIST, "what is the question of the garden", [text]) for text in ("cat", "dog mat", "a")]
     lm.label_scores(prompts, ["A", "B"])
-    beginning = prompts[0].prefix_lengths[0]
+    prefix = prompts[0].prefix_lengths[0]
     assert usage.prompt_tokens == sum(len(p.ids) for p in prompts)
-    assert usage.reused_tokens == 2 * beginning, "the first one had to be read"
-    assert usage.forward_passes == 1, "beginnings are read in the pass of what follows them"
+    assert usage.reused_tokens == 2 * prefix, "the first one had to be computed"
+    assert usage.forward_passes == 1, "prefixes are computed in the pass of what follows them"
     assert usage.truncated_inputs == usage.generated_tokens == 0
 
 
-def test_what_was_kept_and_let_go_is_read_again(chat_model: str, reader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evicted_prefixes_are_computed_again(chat_model: str, reader: type, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = _prompts(CausalLM(on_cpu(chat_model)), 12)
     kept, forgetful = (CausalLM(on_cpu(chat_model, batch_tokens=64)) for _ in range(2))
     expected = kept.label_scores(prompts, ["A", "B"])
@@ -222,7 +222,7 @@ def test_what_was_kept_and_let_go_is_read_again(chat_model: str, reader: type, m
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_company_changes_nothing_to_the_last_bit(chat_model: str, dtype: str) -> None:
+def test_scores_are_batch_invariant_to_the_last_bit(chat_model: str, dtype: str) -> None:
     import torch
 
     if not torch.cpu._is_avx512_bf16_supported():
@@ -269,7 +269,7 @@ def test_packs_hold_all_in_their_order(lengths: list[int], budget: int) -> None:
     assert all(sum(own) + following[0] > budget for own, following in pairwise(sizes))
 
 
-def test_a_sliding_window_shares_no_beginnings(tmp_path: Path) -> None:
+def test_a_sliding_window_shares_no_prefixes(tmp_path: Path) -> None:
     import torch
     import transformers
 

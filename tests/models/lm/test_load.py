@@ -8,7 +8,7 @@ import pytest
 
 from rerankbench.errors import ConfigError
 from rerankbench.models.endpoint.endpoint import Endpoint
-from rerankbench.models.endpoint.language_model import HttpLM
+from rerankbench.models.endpoint.language_model import EndpointLM
 from rerankbench.models.lm.causal import CausalLM
 from rerankbench.models.lm.load import language_model
 from rerankbench.models.lm.seq2seq import Seq2SeqLM
@@ -22,7 +22,7 @@ def test_the_kind_is_the_checkpoints_or_the_models_own(chat_model: str, t5_model
     usage = Usage()
     models = [on_cpu(chat_model), on_cpu(t5_model), Endpoint(url="http://127.0.0.1:9/v1", name="m"), VLLM(path="x")]
     made = [language_model(model, usage) for model in models]
-    assert [type(lm) for lm in made] == [CausalLM, Seq2SeqLM, HttpLM, VllmLM]
+    assert [type(lm) for lm in made] == [CausalLM, Seq2SeqLM, EndpointLM, VllmLM]
     assert all(lm.usage is usage for lm in made)
 
 
