@@ -43,14 +43,14 @@ def evaluate(composed: Composed) -> Path:
     """
     parts, choices = composed.parts, composed.choices
     config = named(composed, ("benchmark", "retriever", "reranker"))
-    tracking = build(parts["tracking"], "tracking")
+    tracking, measures = build(parts["tracking"], "tracking"), configured_measures(parts)
     path = Path(parts["run_dir"]) if parts["run_dir"] else default_run_dir(Path("runs"), config.name, datetime.now())
     with RunFolder(path, resolved(config), parts["force"]) as folder:
         if folder.finished:
             log.info("%s is finished; force=true runs it again", path)
             tracking.log(path)  # in case the process was killed before it was logged
             return path
-        clock, measures = Clock(), configured_measures(parts)
+        clock = Clock()
         retriever = build(parts["retriever"], "retriever")
         with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):
             loaded = build(parts["benchmark"], "benchmark").load()

@@ -48,7 +48,7 @@ def train(composed: Composed) -> Path | None:
     """
     parts, choices = composed.parts, composed.choices
     config = named(composed, ("benchmark", "reranker", "recipe"))
-    tracking = build(parts["tracking"], "tracking")
+    tracking, measures = build(parts["tracking"], "tracking"), configured_measures(parts)
     is_main_process, path = _processes(Path(parts["run_dir"]) if parts["run_dir"] else None, config.name)
     if not is_main_process:
         log.setLevel(logging.ERROR)  # the first one reports for all
@@ -59,7 +59,7 @@ def train(composed: Composed) -> Path | None:
                 remove_stages(path)
                 tracking.log(path)  # in case the process was killed before it was logged
             return path if is_main_process else None
-        clock, measures = Clock(), configured_measures(parts)
+        clock = Clock()
         recipe: Recipe = build(parts["recipe"], "recipe")
         retriever = build(parts["retriever"], "retriever")
         with clock.phase("benchmark", f"loading benchmark {choices['benchmark']}"):

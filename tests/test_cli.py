@@ -36,7 +36,6 @@ def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
         ("seed=x", "seed: must be an integer, got 'x'"),
         ("model.dtype=fp32", "reranker.scorer.model.dtype: 'fp32' is not a choice"),
         ("benchmark.queries=0", "benchmark.queries: must be at least 1"),
-        ("benchmark.split=tst", "benchmark.split: pydocs has no split 'tst'; did you mean 'test'?"),
         ("measures.names=[ndgc@10]", "measures.names: "),
         ("retriever=run_file", "retriever.path: must be given"),
         ("experiment=x", "experiment: no option 'x'"),
@@ -56,6 +55,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {expected}") or expected in errors[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_split_that_does_not_exist_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["eval", "benchmark.split=tst", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "benchmark.split: pydocs has no split 'tst'; did you mean 'test'?" in capsys.readouterr().err
 
 
 def test_a_strategy_that_asks_nothing_takes_no_scorer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,8 +22,10 @@ def _flow(command: str, words: Sequence[str], folders: Sequence[Path], multirun:
 
         return sweep(command, words, folders)
     from rerankbench.config.compose import compose
+    from rerankbench.evaluate import configured_measures
 
     composed = compose(command, words, folders)
+    configured_measures(composed.parts)  # their names, too, are checked before anything runs
     if composed.config.dry_run:
         from omegaconf import OmegaConf
 

@@ -16,6 +16,7 @@ MOVED_TARGETS = {
     "rerankbench.rerankers.passages.Passages": "rerankbench.rerankers.wrappers.passages.Passages",
     "rerankbench.rerankers.prompt.Prompt": "rerankbench.prompt.Prompt",
     "rerankbench.retrievers.analysis.Analyzer": "rerankbench.retrievers.analyzer.Analyzer",
+    "rerankbench.training.adaptation.full.full": "rerankbench.training.adaptation.full.Full",
 }
 
 RENAMED_KEYS = {"recompute": "activation_checkpointing", "below": "base_adapters"}

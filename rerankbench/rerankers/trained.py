@@ -15,8 +15,6 @@ from rerankbench.config.moved import upgraded
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
-TARGET = f"{__name__}.trained"
-
 
 def trained(
     run: str,
@@ -44,6 +42,9 @@ def trained(
     except ConfigError as error:
         raise ConfigError("run", f"{Path(run) / 'config.yaml'}: {error}") from error
     return built
+
+
+TARGET = f"{trained.__module__}.{trained.__qualname__}"
 
 
 def reranker_node(

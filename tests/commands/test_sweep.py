@@ -90,7 +90,7 @@ def test_a_users_mistake_in_one_run_shows_no_trace(tiny: Path) -> None:
     [
         (["reranker=identity,orcle"], "reranker: no option 'orcle'; did you mean 'oracle'?"),
         (["reranker=oracle,identity", "reranker.scorer.noise=0,1"], "reranker.scorer.noise: unknown key"),
-        (["reranker=identity", "reranker.depth=1,a"], "reranker.depth: must be an integer or null, got 'a'"),
+        (["reranker=identity", "reranker.depth=1,a"], "reranker.depth: must be an integer at least 0 or null, got 'a'"),
         (["reranker=identity,oracle", "reranker.dept=3"], "reranker.dept: unknown key; did you mean 'reranker.depth'?"),
         (["model=minilm,hub"], "reranker.scorer.model.path: must be given"),
         (["reranker=oracle,bi_encoder", "model.dtype=float32"], "model.dtype: the reranker has no model"),

@@ -94,7 +94,7 @@ def test_inner_nodes_are_built_first_and_lists_and_maps_are_walked() -> None:
     ("node", "message"),
     [
         ({"_target_": BM25, "kk": 1}, "place.kk: unknown key; did you mean 'k'?"),
-        ({"_target_": BM25, "k": "many"}, "place.k: must be an integer, got 'many'"),
+        ({"_target_": BM25, "k": "many"}, "place.k: must be an integer at least 1, got 'many'"),
         ({"_target_": BM25, "method": "lucen"}, "place.method: 'lucen' is not a choice; did you mean 'lucene'?"),
         ({"_target_": BM25, "analyzer": "en"}, "place.analyzer: must be a node of Analyzer, got 'en'"),
         (

@@ -48,9 +48,9 @@ def _problem(*overrides: str, folders: tuple[Path, ...] = (), command: str = "ev
         (["store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
         (["+store.dri=x"], "store.dri: unknown key; did you mean 'store.dir'?"),
         (["~retriever.k2"], "retriever.k2: unknown key; did you mean 'retriever.k'?"),
-        (["reranker.depth=1.5"], "reranker.depth: must be an integer or null, got 1.5"),
+        (["reranker.depth=1.5"], "reranker.depth: must be an integer at least 0 or null, got 1.5"),
         (["reranker.depth=true"], "reranker.depth: must be an integer"),
-        (["retriever.k=null"], "retriever.k: must be an integer, got null"),
+        (["retriever.k=null"], "retriever.k: must be an integer at least 1, got null"),
         (["force=maybe"], "force: must be true or false, got 'maybe'"),
         (["measures.names=ndcg@10"], "measures.names: must be a list, got 'ndcg@10'"),
         (["benchmark.fields=[title,[text]]"], "benchmark.fields[1]: must be text"),
@@ -79,11 +79,12 @@ SCORER = """\
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from rerankbench.usage import Usage
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scorers.oracle import Oracle
 from rerankbench.rerankers.strategies.pointwise import ScoreAll
 
 @dataclass(kw_only=True)
-class Preference:
+class Preference(Scorer):
     answers: ClassVar[str] = "Pairwise"
     usage: Usage = field(init=False, default_factory=Usage)
 
@@ -170,7 +171,8 @@ def test_composing_twice_gives_the_same_and_leaves_hydra_out() -> None:
 
 
 def test_a_question_may_be_imported_with_its_module(mine: Callable[[dict[str, str]], Path]) -> None:
-    text = "from rerankbench.rerankers import requests\n\n\nclass Flat:\n    answers = requests.Pointwise\n"
+    text = "from rerankbench.rerankers import requests, scorer\n\n\n"
+    text += "class Flat(scorer.Scorer):\n    answers = requests.Pointwise\n"
     folder = mine({"compose_flat.py": text, "reranker/scorer/flat.yaml": "# Flat\n_target_: compose_flat.Flat\n"})
     assert compose("eval", ["reranker=oracle", "reranker/scorer=flat"], [folder])
 
@@ -262,7 +264,8 @@ def test_a_chosen_model_replaces_one_that_an_option_writes_out(mine: Callable[[d
 
 def test_a_name_of_an_earlier_version_is_understood(caplog: pytest.LogCaptureFixture) -> None:
     loop = compose("train", ["recipe.loop.recompute=true"]).config.recipe.loop
-    assert loop.get("activation_checkpointing", loop.get("recompute")) is True
+    assert loop.activation_checkpointing is True
+    assert "recipe.loop.recompute is the name of an earlier version" in caplog.text
 
 
 def test_an_experiment_at_a_size_of_its_own() -> None:
@@ -272,3 +275,20 @@ def test_an_experiment_at_a_size_of_its_own() -> None:
     told = _problem("experiment=curriculum", "size=small", "reranker.dept=3", command="train")
     assert told == "reranker.dept: unknown key; did you mean 'reranker.depth'?"
     assert _problem("experiment=smal/curriculum", command="train").startswith("experiment: no option 'smal/curriculum'")
+
+
+def test_a_stage_takes_its_recipes_parts_and_may_change_them() -> None:
+    recipe = compose(
+        "train", ["recipe.loop.epochs=7", "recipe.stages.supervised.loop.learning_rate=1e-6"]
+    ).config.recipe
+    stage = recipe.stages.supervised
+    assert (stage.loop.epochs, stage.loop.learning_rate) == (7, 1e-6) != (7, recipe.loop.learning_rate)
+    assert stage.loss == recipe.loss
+    other = compose("train", ["recipe/loss@recipe.stages.supervised.loss=bce"]).config.recipe
+    assert other.stages.supervised.loss._target_.endswith("BinaryCrossEntropy") and other.loss == recipe.loss
+    for word, expected in [
+        ("recipe.stages.foo.loop.epochs=1", "recipe.stages.foo.loop.epochs: unknown key; did you mean"),
+        ("recipe.stages.supervised.loop.epoch=1", "recipe.stages.supervised.loop.epoch: unknown key; did you mean"),
+        ("recipe.loop.learning_rate=-1", "recipe.loop.learning_rate: must be above 0, got -1"),
+    ]:
+        assert _problem(word, command="train").startswith(expected)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from rerankbench.cli import main
 from rerankbench.config.check import check
-from rerankbench.config.complete import node_at
+from rerankbench.config.complete import STAGE_PARTS, node_at
 from rerankbench.config.compose import compose, option_files
 from rerankbench.config.options import groups
 from rerankbench.config.overrides import read
@@ -93,7 +93,7 @@ def test_every_key_is_checked(group: str, name: str) -> None:
     config, _ = option_files(None, [override], [])
     for place, node in _nodes(OmegaConf.to_container(node_at(config, override.place)), override.place):
         for key, parameter in parameters(resolve(node["_target_"], place), place).items():
-            assert key in node or (place.startswith("recipe.stages") and key in config.recipe), f"{place}.{key}"
+            assert key in node or (place.startswith("recipe.stages.") and key in STAGE_PARTS), f"{place}.{key}"
             for value in _wrong(parameter.annotation):
                 with pytest.raises(ConfigError) as told:
                     check({"_target_": node["_target_"], key: value}, place)
@@ -127,7 +127,7 @@ def test_a_mistake_costs_little(tmp_path: Path) -> None:
     done = rerankbench("train", "recipe.loop.learning_rate=fast", cwd=tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2
-    assert done.stderr == "error: recipe.loop.learning_rate: must be a number, got 'fast'\n"
+    assert done.stderr == "error: recipe.loop.learning_rate: must be a number above 0, got 'fast'\n"
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 

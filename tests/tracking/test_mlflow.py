@@ -178,7 +178,7 @@ def test_a_killed_line_does_not_keep_a_run_out(store, trained, caplog):
 def test_what_mlflow_would_refuse(store, tmp_path):
     config = {
         **CONFIG,
-        "prompt": "x" * 10_000,
+        "long": "x" * 10_000,
         "empty": "",
         "nothing": None,
         "odd (key) = @": 1,
@@ -188,7 +188,7 @@ def test_what_mlflow_would_refuse(store, tmp_path):
         fill(folder)
     store.log(tmp_path / "run")
     _, (run,) = runs(store)
-    assert len(run.data.params["prompt"]) == 6000
+    assert len(run.data.params["long"]) == 6000
     assert run.data.params["many.key229"] == "229"
     assert run.data.params["nothing"] == "null"
 

@@ -101,9 +101,9 @@ def test_nothing_relevant_is_ever_a_negative(
     grades: Qrels, texts: dict[str, str], sampler: Sampler, size: int, per: str, seed: int, threshold: int
 ) -> None:
     options = GroupOptions(size=size, per=per, negatives=sampler)  # type: ignore[arg-type]
-    material = source(grades, texts=texts, documents=15, threshold=threshold)
+    training_set = source(grades, texts=texts, documents=15, threshold=threshold)
     try:
-        groups = built(options, material, seed=seed)
+        groups = built(options, training_set, seed=seed)
     except ConfigError:
         return
     plain = {f"d{i}": texts.get(f"d{i}", f"text of d{i}").strip(" .").casefold() for i in range(15)}
@@ -123,10 +123,12 @@ def test_nothing_relevant_is_ever_a_negative(
 
 
 def test_what_is_relevant_to_the_same_question_is_no_negative() -> None:
-    material = source({"a": {"d0": 1}, "b": {"d1": 1, "d2": 1}, "c": {"d3": 1}}, documents=6)
-    a, b, c = material.benchmark.queries
-    asked = (a, replace(b, text="What is  a"), c)
-    groups = built(GroupOptions(size=6), replace(material, benchmark=replace(material.benchmark, queries=asked)))
+    training_set = source({"a": {"d0": 1}, "b": {"d1": 1, "d2": 1}, "c": {"d3": 1}}, documents=6)
+    a, b, c = training_set.benchmark.queries
+    asked = (a, Query(b.id, "What is  a"), c)
+    groups = built(
+        GroupOptions(size=6), replace(training_set, benchmark=replace(training_set.benchmark, queries=asked))
+    )
     for group in _epoch(groups, 0):
         excluded = {"a": {"d1", "d2"}, "b": {"d0"}, "c": set()}[group.query.id]
         assert not excluded & set(_ids(group))
@@ -232,14 +234,14 @@ def test_judged_negatives_are_told_from_unjudged_ones() -> None:
 
 
 def test_texts_are_read_once_and_only_those_that_can_be_shown() -> None:
-    material = source({"a": {"d90": 1, "d91": 0}})
-    corpus = material.benchmark.corpus
+    training_set = source({"a": {"d90": 1, "d91": 0}})
+    corpus = training_set.benchmark.corpus
     assert isinstance(corpus, CountingCorpus)
-    groups = built(GroupOptions(negatives=TopK(k=5)), material)
+    groups = built(GroupOptions(negatives=TopK(k=5)), training_set)
     assert corpus.asked == [{"d0", "d1", "d2", "d3", "d4", "d90", "d91"}]
     assert corpus.passes == 0
     assert set(groups.texts) == {"what is a", *(f"text of {d}" for d in corpus.asked[0])}
-    built(GroupOptions(negatives=Random(pool=10)), material)
+    built(GroupOptions(negatives=Random(pool=10)), training_set)
     assert corpus.passes == 1 and len(corpus.asked[1]) <= 2
 
 

@@ -332,11 +332,9 @@ def test_a_composition_that_ranks_nothing_is_not_measured(tmp_path: Path, monkey
     monkeypatch.setattr(languages, "trained", lambda run, adapters: None)
     test = Local(path=str(save_collection(tmp_path / "toy"))).load()
     first_stage = {query.id: [("d0", 1.0)] for query in test.queries}
-    values, measures = (
-        [QueryValues(query.id, "ndcg@10", 0.1, 0.1, 0.0) for query in test.queries],
-        Measures(["ndcg@10"]),
-    )
-    run = TrainedRun(tmp_path, {}, test, first_stage, {}, Store(tmp_path / "store"), measures, values, 0)
+    values = [QueryValues(query.id, "ndcg@10", 0.1, 0.1, 0.0) for query in test.queries]
+    measures, store = Measures(names=["ndcg@10"]), Store(tmp_path / "store")
+    run = TrainedRun(tmp_path, {}, test, first_stage, {}, store, measures, values, 0)
     found = languages.measured("es", ["languages/es", "difference"], run)
     assert found["measures"] == {}
     assert found["queries_with_constant_scores"] == len(test.queries)
