@@ -12,10 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.moved import upgraded
+from rerankbench.config.targets import name_of
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
-
-TARGET = "rerankbench.rerankers.trained.trained"
 
 
 def trained(
@@ -44,6 +43,9 @@ def trained(
     except ConfigError as error:
         raise ConfigError("run", f"{Path(run) / 'config.yaml'}: {error}") from error
     return built
+
+
+TARGET = name_of(trained)
 
 
 def reranker_node(
