@@ -127,7 +127,7 @@ def compare_with_untrained(untrained: PerQuery | str | None, context: AnalysisCo
     after: dict[str, dict[str, float]] = {name: {} for name in untrained}
     for values in context.per_query:
         after[values.measure][values.query] = values.reranked
-    found = {name: compare(before, after[name], context.seed) for name, before in untrained.items()}
+    found = {name: compare(before, after[name], context.seed, sum) for name, before in untrained.items()}
     return {"untrained": found}
 
 

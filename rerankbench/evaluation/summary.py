@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from rerankbench.evaluation.measures import Measures, judged_at
 from rerankbench.evaluation.records import Comparison, Judged, Metrics, QueryValues
@@ -46,10 +46,19 @@ def summarize(
     return metrics, values
 
 
-def compare(before: Mapping[str, float], after: Mapping[str, float], seed: int) -> Comparison:
-    """Means of two rankings and paired tests of their difference. before, after: query id → value, the same queries."""
-    later = [after[query] for query in before]
-    return Comparison(_mean(before.values()), _mean(later), **paired(list(before.values()), later, seed))
+def compare(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    seed: int,
+    total: Callable[[Iterable[float]], float] = math.fsum,
+) -> Comparison:
+    """Means of two rankings and paired tests of their difference. before, after: query id → value, the same queries.
+
+    total: adds the values up.
+    """
+    earlier, later = list(before.values()), [after[query] for query in before]
+    means = (total(values) / max(len(values), 1) for values in (earlier, later))
+    return Comparison(*means, **paired(earlier, later, seed))
 
 
 def _mean(values: Collection[float]) -> float:

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.moved import upgraded
+from rerankbench.config.targets import name_of
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
@@ -44,7 +45,7 @@ def trained(
     return built
 
 
-TARGET = f"{trained.__module__}.{trained.__qualname__}"
+TARGET = name_of(trained)
 
 
 def reranker_node(

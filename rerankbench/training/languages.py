@@ -70,5 +70,5 @@ def measured(name: str, adapters: Adapters, run: TrainedRun) -> dict[str, Any]:
     else:
         for measure, after in run.measures.per_query(ranked, test.qrels, test.threshold).items():
             before = {values.query: values.reranked for values in run.per_query if values.measure == measure}
-            figures[measure] = compare(before, after, run.seed).to_json("zero_shot", "composed")
+            figures[measure] = compare(before, after, run.seed, sum).to_json("zero_shot", "composed")
     return {"adapters": adapters, "queries_with_constant_scores": constant, "measures": figures}
