@@ -57,8 +57,8 @@ def compare(
     total: adds the values up.
     """
     earlier, later = list(before.values()), [after[query] for query in before]
-    means = (total(values) / max(len(values), 1) for values in (earlier, later))
-    return Comparison(*means, **paired(earlier, later, seed))
+    first, second = (total(values) / max(len(values), 1) for values in (earlier, later))
+    return Comparison(first, second, **paired(earlier, later, seed))
 
 
 def _mean(values: Collection[float]) -> float:
