@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from toy_run import COST, TRAINING, UNTRAINED
 
 from rerankbench.errors import DataError
 from rerankbench.evaluation.records import Comparison, Cost, Metrics, QueryValues
 from rerankbench.tracking.records import AnalysisResult, Environment, Estimate, RunRecord
 from rerankbench.tracking.run_folder import RunFolder, read_json
+from tests.tracking.toy_run import COST, TRAINING, UNTRAINED
 
 
 def test_a_run_is_read_as_it_was_written(finished):
