@@ -157,8 +157,7 @@ def provenance(benchmark: Benchmark, split: str, engine: Engine) -> dict[str, An
     changed = "perturbations" in benchmark.description
     queries = [[(query.id, query.text) for query in benchmark.queries]] if changed else []
     described["fingerprint"] = content_hash(benchmark.corpus.fingerprint(), judgments, *queries)
-    networks: list[Any] = [getattr(scorer, "model", None) for scorer in engine.scorers]
-    models = [network.described() for network in networks if hasattr(network, "described")]
+    models = [model.described() for scorer in engine.scorers for model in scorer.models]
     return {"benchmark": described, "scorers": [scorer.fingerprint() for scorer in engine.scorers], "models": models}
 
 

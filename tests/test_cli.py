@@ -33,7 +33,7 @@ def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
         ("depht=3", "depht: unknown key; did you mean 'reranker.depth'?"),
         ("rerankr=identity", "rerankr: unknown key; did you mean 'reranker'?"),
         ("reranker.depth=abc", "reranker.depth: must be an integer"),
-        ("seed=x", "seed: must be an integer, got 'x'"),
+        ("seed=x", "seed: must be an integer at least 0, got 'x'"),
         ("model.dtype=fp32", "reranker.scorer.model.dtype: 'fp32' is not a choice"),
         ("benchmark.queries=0", "benchmark.queries: must be at least 1"),
         ("measures.names=[ndgc@10]", "measures.names: "),

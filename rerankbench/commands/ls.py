@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rerankbench.config.options import description, groups
+from rerankbench.config.options import description, groups, use_folders
 from rerankbench.errors import ConfigError, nearest
 
 
 def main(words: Sequence[str], folders: Sequence[Path]) -> None:
     """Print all groups, one, or what an option of a group sets."""
+    use_folders(folders)
     group, _, option = words[0].partition("=") if words else ("", "", "")
     print(option_listing(group, option, folders) if option else listing(group or None, folders))
 
@@ -41,7 +42,7 @@ def option_listing(group: str, option: str, folders: Sequence[Path] = ()) -> str
     from omegaconf import OmegaConf
 
     from rerankbench.config.complete import node_at
-    from rerankbench.config.compose import option_files, use_folders
+    from rerankbench.config.compose import option_files
     from rerankbench.config.overrides import read
 
     use_folders(folders)

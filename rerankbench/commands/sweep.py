@@ -10,8 +10,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rerankbench.config.compose import Composed, compose, sized, use_folders
+from rerankbench.config.compose import Composed, compose, sized
+from rerankbench.config.options import use_folders
 from rerankbench.errors import ConfigError, UserError
+from rerankbench.evaluate import configured_measures
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.sweep.dir=runs",
          "hydra.sweep.subdir=.")  # fmt: skip
@@ -38,8 +40,13 @@ def sweep(command: str, words: Sequence[str], folders: Sequence[Path]) -> int:
     checked: set[str] = set()
     for combination in _combinations(words, of_hydra):
         if not checked.issuperset(combination):
-            compose(command, combination, folders)
+            composed = compose(command, combination, folders)
+            configured_measures(composed.parts)
             checked.update(combination)
+        if composed.config.dry_run:
+            print(" ".join(combination))
+    if composed.config.dry_run:
+        return 0
     swept = {_flat(word): word.partition("=")[0] for word in words if _is_swept(word)}
 
     def job(config: DictConfig) -> str:

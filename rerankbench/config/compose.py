@@ -7,7 +7,6 @@ values of the command line, and the check.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.config.build import build
 from rerankbench.config.complete import complete, drop_unused, has, share_stage_parts
-from rerankbench.config.options import conf_folder, groups
+from rerankbench.config.options import conf_folder, groups, use_folders
 from rerankbench.config.overrides import SHORT, Override, apply, expand, read
-from rerankbench.config.schema import PARTS, checked_parts, dotted
+from rerankbench.config.schema import PARTS, SECTIONS, checked_parts, dotted
+from rerankbench.config.signature import as_node, parameters
 from rerankbench.errors import ConfigError
 
 _UNUSED = re.compile(r"(?P<file>In '[^']+': )?Could not override '(?P<key>[^']+)'")
@@ -66,15 +66,6 @@ def compose(command: str, words: Sequence[str], folders: Sequence[Path] = ()) ->
     return Composed(config, choices, parts, tuple(folders))
 
 
-def use_folders(folders: Sequence[Path]) -> None:
-    """Let Python files of these folders be imported. Raises ConfigError for one that does not exist."""
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError("--config-dir", f"no such folder: {folder}")
-        if str(folder.resolve()) not in sys.path:
-            sys.path.insert(0, str(folder.resolve()))
-
-
 def sized(words: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
     """The overrides, an experiment that has a file of its own at the wanted size replaced by that.
 
@@ -98,6 +89,10 @@ def option_files(
     primary: the file at the top, if any.
     """
     config, choices = _hydra(primary, chosen, [], folders)
+    for name, section in SECTIONS.items():
+        for key, parameter in parameters(section).items():
+            if isinstance(config.get(name), DictConfig) and not parameter.required:
+                config[name].setdefault(key, as_node(parameter.default))
     drop_unused(config, folders, keep={override.place for override in chosen})
     choices = {key: name for key, name in choices.items() if "@" not in key or has(config, key.partition("@")[2])}
     complete(config, "", folders, stage_parts=False)

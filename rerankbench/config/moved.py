@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
+
+from rerankbench.config.complete import complete
+from rerankbench.errors import ConfigError
 
 log = logging.getLogger("rerankbench")
 
@@ -52,11 +58,15 @@ def upgrade(config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def upgraded(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """`upgrade`, with a line in the log where the file is an earlier version's."""
+    """`upgrade`, completed with the defaults that an earlier version left out, and with a line in the log."""
     new, changed = upgrade(config)
-    if changed:
-        log.info("%s was written by an earlier version; read with the names of this one", file)
-    return new
+    if not changed:
+        return new
+    log.info("%s was written by an earlier version; read with the names of this one", file)
+    whole = OmegaConf.create(new)
+    with suppress(ConfigError):  # parts from a folder of one's own, which is not known here
+        complete(whole, "", ())
+    return {str(key): value for key, value in OmegaConf.to_container(whole, resolve=False).items()}  # type: ignore[union-attr]
 
 
 def _upgraded(node: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rerankbench.errors import ConfigError
 
 Groups = Mapping[str, Mapping[str, Path]]
 
@@ -33,3 +36,12 @@ def description(file: Path) -> str:
                 continue
             return line[1:].strip() if line.startswith("#") else ""
     return ""
+
+
+def use_folders(folders: Sequence[Path]) -> None:
+    """Let Python files of these folders be imported. Raises ConfigError for one that does not exist."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError("--config-dir", f"no such folder: {folder}")
+        if str(folder.resolve()) not in sys.path:
+            sys.path.insert(0, str(folder.resolve()))

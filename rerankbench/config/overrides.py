@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.config.complete import has, is_stage_part, node_at
 from rerankbench.config.moved import renamed
+from rerankbench.config.schema import SECTIONS
 from rerankbench.errors import ConfigError, nearest
 
 log = logging.getLogger("rerankbench")
@@ -68,6 +69,8 @@ def read(word: str, groups: Mapping[str, Mapping[str, Any]]) -> Override:
         return Override(plain, "", key, value)
     if word != plain and parsed.package is None:
         raise ConfigError(key, f"write {plain} (the group is there already; no +)")
+    if value is None:
+        raise ConfigError(key, f"needs an option; {nearest('', groups.get(key, ()))}")
     for option in value if isinstance(value, list) else [value]:
         folder, _, name = str(option).rpartition("/")  # experiment=small/NAME
         if isinstance(option, str) and option != "null" and name not in groups.get(f"{key}/{folder}".rstrip("/"), ()):
@@ -124,7 +127,8 @@ def apply(override: Override, config: DictConfig, valid: Collection[str]) -> Non
         if override.deletes:
             del node_at(config, around)[name]
         else:
-            OmegaConf.update(config, place, override.value, merge=True, force_add=True)
+            whole = isinstance(override.value, dict) and (not override.value or "_target_" in override.value)
+            OmegaConf.update(config, place, override.value, merge=not whole, force_add=True)
     except (OmegaConfBaseException, KeyError) as error:
         raise ConfigError(override.place, str(error).splitlines()[0]) from error
 
@@ -135,8 +139,6 @@ def _settable(config: DictConfig, place: str) -> bool:
 
 
 def _free(config: DictConfig, place: str) -> bool:
-    """Whether keys can be added there: a mapping inside a target's node, such as `model.extra_body`."""
-    parts = place.split(".")
-    *around, node = (node_at(config, ".".join(parts[:n])) for n in range(1, len(parts) + 1))
-    mapping = isinstance(node, DictConfig) and "_target_" not in node
-    return mapping and any(isinstance(outer, DictConfig) and "_target_" in outer for outer in around)
+    """Whether keys can be added there: a mapping that is no target's node, such as `model.extra_body`."""
+    node = node_at(config, place)
+    return isinstance(node, DictConfig) and "_target_" not in node and place not in ("", *SECTIONS)

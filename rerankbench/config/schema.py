@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from omegaconf import OmegaConf
 
 from rerankbench.config.check import check
 from rerankbench.config.options import groups
 from rerankbench.config.signature import parameters
-from rerankbench.config.targets import resolve
+from rerankbench.config.targets import name_of, resolve
 from rerankbench.errors import ConfigError, nearest
 
 
@@ -35,7 +36,7 @@ class MeasureOptions:
 class EvalOptions:
     """The top-level keys of `eval`."""
 
-    seed: int
+    seed: Annotated[int, Ge(0)]
     name: str | None
     run_dir: str | None
     force: bool
@@ -60,6 +61,9 @@ PARTS: Mapping[str, Sequence[str]] = {
     "train": ("benchmark", "perturbation", "retriever", "reranker", "analysis", "tracking", "recipe"),
 }
 """The top-level keys that are nodes of targets; `perturbation` and `analysis` are mappings of such, perhaps empty."""
+_DOES = {"benchmark": "load", "retriever": "retrieve", "tracking": "log", "perturbation": "apply", "analysis": "run"}
+"""The method by which a part is known. A reranker is known by its depth, a recipe by its stages."""
+_TAKES = {"reranker": "depth", "recipe": "stages"}
 
 
 def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[P
     options, parts = OPTIONS[command], PARTS[command]
     known = {*parameters(options), *parts}
     if unknown := [key for key in resolved if key not in known]:
-        raise ConfigError(unknown[0], f"unknown key; {nearest(unknown[0], known)}")
+        inside = f"a part of the scorer: reranker.scorer.{unknown[0]}" if unknown[0] in ("model", "prompt") else ""
+        raise ConfigError(unknown[0], f"unknown key; {inside or nearest(unknown[0], known)}")
     if missing := [part for part in parts if not isinstance(resolved.get(part), Mapping)]:
         raise ConfigError(missing[0], f"must be given: {missing[0]}=…")
     for key in ("perturbation", "analysis"):
@@ -85,8 +90,22 @@ def checked_parts(command: str, resolved: Mapping[str, Any], folders: Sequence[P
         del checked[name]["_target_"]
     del checked["_target_"]
     checked.update({part: check(resolved[part], part, folders) for part in parts})
+    for part in parts:
+        named = part in ("perturbation", "analysis")
+        for name, node in checked[part].items() if named else [("", checked[part])]:
+            _require_kind(node, part, f"{part}.{name}".rstrip("."))
     require_fitting(checked["reranker"], "reranker", folders)
     return dict(checked)
+
+
+def _require_kind(node: Mapping[str, Any], part: str, place: str) -> None:
+    """Raises ConfigError for a node whose target is another kind of part."""
+    target = node.get("_target_")
+    fits = target is not None and (
+        hasattr(target, _DOES[part]) if part in _DOES else _TAKES[part] in parameters(target)
+    )
+    if not fits:
+        raise ConfigError(place, f"must be a {part}, got {'no node' if target is None else name_of(target)}")
 
 
 def _require_nodes(named: Any, key: str) -> None:

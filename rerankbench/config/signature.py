@@ -6,10 +6,12 @@ Bounds stand in the annotation: `depth: Annotated[int, Ge(0)] | None = None` (th
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rerankbench.config.targets import Target, name_of
@@ -48,12 +50,18 @@ def parameters(target: Target, key: str = "") -> dict[str, Parameter]:
 
 
 def as_node(value: Any) -> Any:
-    """A default as a configuration has it: a dataclass becomes a node with its `_target_`, a tuple a list."""
+    """A default as a configuration has it: a dataclass a node with its `_target_`, an enum a name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {f.name: as_node(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"_target_": name_of(type(value)), **own}
     if isinstance(value, Mapping):
         return {key: as_node(inner) for key, inner in value.items()}
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
     return [as_node(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -75,6 +83,9 @@ def _annotation(target: Target, name: str, annotation: Any, key: str) -> Any:
     elif inspect.isclass(target):
         owner = next((base for base in target.__mro__ if "__init__" in vars(base)), target)
     try:
-        return eval(annotation, dict(vars(sys.modules[owner.__module__])))
-    except NameError as error:
-        raise ConfigError(key, f"the annotation of {name} in {name_of(target)} cannot be read: {error}") from error
+        while isinstance(annotation, str):  # quoted under `from __future__ import annotations`: a text in a text
+            annotation = eval(annotation, dict(vars(sys.modules[owner.__module__])))
+    except Exception as error:  # whatever a user's annotation raises
+        place = f"{key}.{name}" if key else name
+        raise ConfigError(place, f"its annotation in {name_of(target)} cannot be read: {error}") from error
+    return annotation

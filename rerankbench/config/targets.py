@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rerankbench.errors import ConfigError, nearest
 
 Target = Callable[..., Any]
+F = TypeVar("F", bound=Target)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -41,8 +42,17 @@ def resolve(target: str, key: str, folders: Sequence[Path] = ()) -> Target:
     if source is None or found.__module__ != module_name or found.__qualname__ != name:
         raise ConfigError(key, f"{target!r} is not defined in {module_name}")
     _require_trusted(Path(source), target, key, folders)
+    own = Path(source).resolve().is_relative_to(_PACKAGE)
+    if name.startswith("_") or (own and inspect.isfunction(found) and not hasattr(found, "configurable")):
+        raise ConfigError(key, f"{target!r} is not made to be configured")
     resolved: Target = found
     return resolved
+
+
+def configurable(function: F) -> F:
+    """Let a configuration call this function of the package; others act on files, say."""
+    vars(function)["configurable"] = True
+    return function
 
 
 def name_of(target: Target) -> str:

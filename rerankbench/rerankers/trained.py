@@ -12,11 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.config.build import build
 from rerankbench.config.check import check
 from rerankbench.config.moved import upgraded
-from rerankbench.config.targets import name_of
+from rerankbench.config.targets import configurable, name_of
 from rerankbench.errors import ConfigError, nearest
 from rerankbench.rerankers.reranker import AnyReranker
 
 
+@configurable
 def trained(
     run: str,
     *,

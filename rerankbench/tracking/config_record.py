@@ -56,9 +56,9 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """The dotted keys in which two resolved configurations ask for different experiments, sorted.
 
-    A key that is null or an empty mapping is as good as none: the folders of earlier versions lack some.
+    A key that is null or empty is as good as none: the folders of earlier versions lack some.
     """
-    one, other = ({k: v for k, v in flat(c).items() if k.split(".")[0] not in UNHASHED and v not in ({}, None)}
+    one, other = ({k: v for k, v in flat(c).items() if k.split(".")[0] not in UNHASHED and v not in ({}, [], None)}
                   for c in (first, second))  # fmt: skip
     absent = object()
     return sorted(key for key in one.keys() | other.keys() if one.get(key, absent) != other.get(key, absent))

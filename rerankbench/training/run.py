@@ -110,8 +110,9 @@ def _write_checkpoint(context: TrainingContext) -> None:
     try:
         partial.mkdir(parents=True)
         context.scorer.save(partial)
-        for added in sorted(context.folder.glob("stages/*/added")):
-            shutil.copytree(added, partial, dirs_exist_ok=True)
+        for added in (context.folder / "stages" / name / "added" for name in context.names):
+            if added.is_dir():
+                shutil.copytree(added, partial, dirs_exist_ok=True)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})") from error

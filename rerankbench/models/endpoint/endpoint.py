@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -48,7 +48,7 @@ class Endpoint:
     top_logprobs: Annotated[int, Ge(1)] = 20
     prefill: bool = False
     completions: bool = False
-    extra_body: Mapping[str, Any] | None = None
+    extra_body: Mapping[str, Any] | None = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

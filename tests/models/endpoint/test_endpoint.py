@@ -140,9 +140,10 @@ def test_an_interrupt_does_not_wait_for_the_server(server: ToyServer) -> None:
         "import signal, sys, threading\n"
         "from rerankbench.models.endpoint.endpoint import Endpoint\n"
         "main = threading.main_thread().ident\n"
-        "threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()\n"
+        "client = Endpoint(url=sys.argv[1], name='toy', timeout=60.0).client\n"
         "try:\n"
-        "    Endpoint(url=sys.argv[1], name='toy', timeout=60.0).client.post_all('chat/completions', [{}] * 9)\n"
+        "    threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()\n"
+        "    client.post_all('chat/completions', [{}] * 9)\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )
