@@ -145,7 +145,12 @@ def _fit(value: Any, option: Any, key: str) -> tuple[bool, Any]:
     if _is_list(origin):
         if not isinstance(value, list | tuple):
             return False, value
-        return True, [checked(item, inner[0] if inner else None, f"{key}[{i}]") for i, item in enumerate(value)]
+        if origin is tuple and ... not in inner and len(inner) != len(value):
+            raise ConfigError(key, f"must be {len(inner)} values, got {len(value)}")
+        wanted = inner if origin is tuple and ... not in inner else [inner[0] if inner else None] * len(value)
+        pairs = enumerate(zip(value, wanted, strict=True))
+        items = [checked(item, one, f"{key}[{i}]") for i, (item, one) in pairs]
+        return True, origin(items) if origin in (tuple, set, frozenset) else items
     if _is_mapping(origin):
         if not isinstance(value, Mapping) or "_target_" in value:
             return False, value

@@ -127,3 +127,12 @@ def test_parts_inside_a_reranker_may_be_swept(tiny: Path) -> None:
     assert sorted(("Oracle" in config, "keep: 1" in config) for config in text) == [
         (False, False), (False, True), (True, False), (True, True),
     ]  # fmt: skip
+
+
+def test_a_dry_run_of_a_sweep_lists_its_runs_and_runs_none(tiny: Path) -> None:
+    words = ["-m", "dry_run=true", "reranker=identity,oracle", "benchmark=local", f"benchmark.path={tiny}"]
+    done = rerankbench("eval", *words, cwd=tiny.parent)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
+    assert not (tiny.parent / "runs").exists()
+    wrong = rerankbench("eval", *words, "measures.names=[ndgc@10]", cwd=tiny.parent)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)

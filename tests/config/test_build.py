@@ -36,6 +36,9 @@ OUTSIDE = [
     "rerankbench.store.",
     ".rerankbench.store.Store",
     "rerankbench.types.Run",
+    "rerankbench.tracking.run_folder._remove",
+    "rerankbench.store.write_atomically",
+    "rerankbench.cli.main",
     "rerankbench.no_module.X",
     "hydra.utils.instantiate",
 ]

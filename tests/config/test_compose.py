@@ -63,6 +63,11 @@ def _problem(*overrides: str, folders: tuple[Path, ...] = (), command: str = "ev
         (["+reranker=oracle"], "reranker: write reranker=oracle (the group is there already; no +)"),
         (["+experiment=x"], "experiment: write experiment=x (the group is there already; no +)"),
         (["size=smal"], "size: no option 'smal'; did you mean 'small'?"),
+        (["reranker=null"], "reranker: needs an option; choose from: "),
+        (["reranker/strategy=null"], "reranker/strategy: needs an option; choose from: "),
+        (["seed=-1"], "seed: must be at least 0, got -1"),
+        (["retriever@reranker=bm25"], "reranker: must be a reranker, got rerankbench.retrievers.bm25.BM25"),
+        (["reranker@retriever=identity"], "retriever: must be a retriever, got rerankbench.rerankers.reranker."),
         (["model=hub"], "reranker.scorer.model.path: must be given: reranker.scorer.model.path=…"),
         (["retriever=run_file"], "retriever.path: must be given: retriever.path=…"),
         (["model.path=${nothing}"], "reranker.scorer.model.path: Interpolation key 'nothing' not found"),
@@ -292,3 +297,20 @@ def test_a_stage_takes_its_recipes_parts_and_may_change_them() -> None:
         ("recipe.loop.learning_rate=-1", "recipe.loop.learning_rate: must be above 0, got -1"),
     ]:
         assert _problem(word, command="train").startswith(expected)
+
+
+def test_a_node_given_whole_replaces_and_mappings_take_new_keys() -> None:
+    groups = "{_target_: rerankbench.rerankers.strategies.groupwise.Groups}"
+    words = ["reranker=grouprank", f"reranker.strategy={groups}", "measures.own={}"]
+    assert "Groups" in str(compose("eval", words).config.reranker.strategy._target_)
+    listwise = "{_target_: rerankbench.rerankers.strategies.listwise.OneShot}"
+    config = compose("eval", ["reranker=rankgpt", f"reranker.strategy={listwise}"]).config
+    assert "window" not in config.reranker.strategy
+    http = ["reranker=yes_no", "model=http", "model.name=x", "model.extra_body.top_k=3"]
+    assert compose("eval", http).config.reranker.scorer.model.extra_body == {"top_k": 3}
+
+
+def test_an_old_style_experiment_is_shown_the_way(mine: Callable[[dict[str, str]], Path]) -> None:
+    old = "# @package _global_\n# Old\nmodel:\n  path: x\n"
+    told = _problem("experiment=old", folders=(mine({"experiment/old.yaml": old}),))
+    assert told == "model: unknown key; a part of the scorer: reranker.scorer.model"

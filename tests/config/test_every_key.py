@@ -180,6 +180,31 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+DEFAULTS = """\
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from every_key_base import Base, Shade
+
+@dataclass(kw_only=True)
+class Lazy(Base):
+    shade: Shade = Shade.light
+    file: Path = Path("a/b")
+    sizes: tuple[int, ...] = (1, 2)
+    words: "frozenset[str] | None" = frozenset({"b", "a"})
+"""
+
+
+def test_defaults_of_any_type_need_not_be_set(mine: Path) -> None:
+    (mine / "every_key_lazy.py").write_text(DEFAULTS)
+    (mine / "reranker/scorer/lazy.yaml").write_text("# Lazy\n_target_: every_key_lazy.Lazy\n")
+    scorer = compose("eval", ["reranker=oracle", "reranker/scorer=lazy"], [mine]).parts["reranker"]["scorer"]
+    assert (scorer["shade"].name, scorer["file"], scorer["sizes"]) == ("light", Path("a/b"), (1, 2))
+    assert scorer["words"] == {"a", "b"}
+
+
 def test_a_scorer_of_ones_own_may_use_aliases_enums_paths_and_a_base_in_another_file(mine: Path) -> None:
     words = ["reranker=oracle", "reranker/scorer=mine", "reranker.scorer.shade=dark", "reranker.scorer.file=a/b",
              "reranker.scorer.speed=fast", "reranker.scorer.noise=1"]  # fmt: skip

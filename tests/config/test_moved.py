@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rerankbench.config.moved import MOVED_TARGETS, upgrade
+from rerankbench.config.moved import MOVED_TARGETS, upgrade, upgraded
 from rerankbench.config.targets import resolve
 
 RECORDED = """
@@ -167,3 +168,14 @@ def test_a_stage_is_referred_to_by_its_name() -> None:
     recipe = upgrade({"recipe": {"adaptation": adaptation, "stages": stages}})[0]["recipe"]
     expected = {"_target_": BOTTLENECK, "base_adapters": ["en", "some/folder"]}
     assert recipe["adaptation"] == recipe["stages"]["ranking"]["adaptation"] == expected
+
+
+def test_what_an_earlier_version_left_to_defaults_is_filled_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = {"_target_": "rerankbench.rerankers.prompt.Prompt", "messages": [{"content": "{{ query }}"}]}
+    old = {"model": {}, "reranker": {"scorer": {"prompt": prompt}}}
+    with caplog.at_level("INFO", "rerankbench"):
+        new = upgraded(old, tmp_path / "config.yaml")["reranker"]["scorer"]["prompt"]
+    assert (new["_target_"], new["label_style"]) == ("rerankbench.prompt.Prompt", "numbers")
+    assert "written by an earlier version" in caplog.text
