@@ -71,6 +71,7 @@ def train(composed: Composed) -> Path | None:
         with folder.recording():
             if is_main_process and not parts["resume"]:
                 remove_stages(path)
+            _wait_for_all()
             store = Store(Path(parts["store"]["dir"]))
             data = sets.retrieved(retriever, store, clock, choices["retriever"], recipe)
             candidates = retrieve(test, retriever, store, clock, choices["retriever"])
@@ -143,6 +144,14 @@ def _processes(path: Path | None, name: str) -> tuple[bool, Path]:
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     broadcast_object_list(chosen)
     return bool(state.is_main_process), chosen[0]
+
+
+def _wait_for_all() -> None:
+    """Until every process is here: none may see a checkpoint that the first one is about to remove."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ def _flow(command: str, words: Sequence[str], folders: Sequence[Path], multirun:
         from rerankbench.commands.sweep import sweep
 
         return sweep(command, words, folders)
+    from rerankbench.commands.runnable import require_runnable
     from rerankbench.config.compose import compose
-    from rerankbench.evaluate import configured_measures
 
     composed = compose(command, words, folders)
-    configured_measures(composed.parts)  # their names, too, are checked before anything runs
+    require_runnable(command, composed)
     if composed.config.dry_run:
         from omegaconf import OmegaConf
 

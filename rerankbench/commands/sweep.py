@@ -10,10 +10,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from rerankbench.commands.runnable import require_runnable
 from rerankbench.config.compose import Composed, compose, sized
 from rerankbench.config.options import use_folders
 from rerankbench.errors import ConfigError, UserError
-from rerankbench.evaluate import configured_measures
 
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.sweep.dir=runs",
          "hydra.sweep.subdir=.")  # fmt: skip
@@ -41,7 +41,7 @@ def sweep(command: str, words: Sequence[str], folders: Sequence[Path]) -> int:
     for combination in _combinations(words, of_hydra):
         if not checked.issuperset(combination):
             composed = compose(command, combination, folders)
-            configured_measures(composed.parts)
+            require_runnable(command, composed)
             checked.update(combination)
         if composed.config.dry_run:
             print(" ".join(combination))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 from rerankbench.errors import ConfigError, UserError, key_of
 from rerankbench.rerankers.trainable import EmbeddingScorer, TrainableScorer
@@ -29,7 +32,7 @@ class Supervised(Stage):
     groups: GroupOptions
     loss: Loss
     weighting: Weighting | None = None
-    sources: Sequence[int] | None = None
+    sources: Sequence[Annotated[int, Ge(0)]] | None = None
 
     def check(self, scorer: TrainableScorer) -> None:
         """See Stage."""
