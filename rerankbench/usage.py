@@ -15,7 +15,7 @@ class Usage:
     generated_tokens: int = 0
     truncated_inputs: int = 0
     reused_tokens: int = 0
-    """Tokens of prompts that were not read again, because a shared beginning had been; they are in `prompt_tokens`."""
+    """Tokens of prompts that were not read again: a shared prefix was cached. They are part of `prompt_tokens`."""
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name."""

@@ -126,7 +126,7 @@ def _records(path: Path) -> Iterator[tuple[int | None, Any]]:
         try:
             json.loads(numbered[0][1])
         except ValueError:
-            pass  # the first record goes on over several lines, so the file is one record
+            pass  # the first record spans several lines, so the file is one record
         else:
             for number, line in numbered:
                 yield number, _parsed(path, decoded(path, line, number), number)

@@ -45,7 +45,7 @@ def exportable(run: str) -> Path:
     if not (folder / "config.yaml").is_file():
         raise DataError(folder, "is no run folder: it has no config.yaml")
     if not is_finished(folder):
-        raise DataError(folder, "is unfinished; the same command goes on with it")
+        raise DataError(folder, "is unfinished; the same command resumes it")
     if not (folder / "checkpoint").is_dir():
         raise DataError(folder, "has no checkpoint/: no training run")
     return folder

@@ -53,7 +53,7 @@ class History:
         return read_history(self.path)[0]
 
     def truncate(self, stage: int, step: int) -> None:
-        """Cut away what lies beyond this step of this stage: a training that goes on there logs it anew."""
+        """Cut away what lies beyond this step of this stage: a training that resumes there logs it again."""
         if not self.path.exists():
             return
         entries = self.entries()

@@ -1,6 +1,6 @@
 """Yes/no scoring beside the plain way: `model(**batch)` with all its logits, at equal batch size.
 
-Shows what label-only logits and shared beginnings bring, on the same prompts, weights, threads and number format, in
+Shows what label-only logits and shared prefixes bring, on the same prompts, weights, threads and number format, in
 one process, alternating. `python scripts/bench/language_model.py [--queries 10] [--depth 20] [--rounds 3]`
 """
 
