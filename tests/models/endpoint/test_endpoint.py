@@ -138,6 +138,7 @@ def test_a_closed_connection_is_replaced(server: ToyServer) -> None:
 def test_an_interrupt_does_not_wait_for_the_server(server: ToyServer) -> None:
     code = (
         "import signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a background job ignores
         "from rerankbench.models.endpoint.endpoint import Endpoint\n"
         "main = threading.main_thread().ident\n"
         "client = Endpoint(url=sys.argv[1], name='toy', timeout=60.0).client\n"
