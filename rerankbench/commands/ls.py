@@ -15,13 +15,13 @@ from rerankbench.errors import ConfigError, nearest
 
 def main(words: Sequence[str], folders: Sequence[Path]) -> None:
     """Print all groups, one, or what an option of a group sets."""
-    use_folders(folders)
     group, _, option = words[0].partition("=") if words else ("", "", "")
     print(option_listing(group, option, folders) if option else listing(group or None, folders))
 
 
 def listing(chosen: str | None, folders: Sequence[Path] = ()) -> str:
     """The options of a group and of the groups inside it, or of all groups, as text."""
+    use_folders(folders)
     known = groups(folders)
     wanted = [g for g in sorted(known) if chosen is None or g == chosen or g.startswith(f"{chosen}/")]
     if not wanted:
