@@ -52,9 +52,7 @@ class CausalLM(LocalLM):
         """See LanguageModel."""
         import torch
 
-        encode = self.prompt_encoder.continuation_ids
-        added = [encode(prompt.answer_prefix, text) for prompt, text in zip(prompts, continuations, strict=True)]
-        asked = [index for index, ids in enumerate(added) if ids]
+        added, asked = self.prompt_encoder.continuations(prompts, continuations)
         inputs = [(*prompts[index].ids, *added[index][:-1]) for index in asked]
         scores = [0.0] * len(prompts)
         last = max((len(added[index]) for index in asked), default=0)

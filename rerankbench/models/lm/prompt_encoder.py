@@ -120,6 +120,14 @@ class PromptEncoder:
         gap = gap if prefix else self._first_space
         return self._tokenize(gap + text, special=False) if text else []
 
+    def continuations(
+        self, prompts: Sequence[EncodedPrompt], texts: Sequence[str]
+    ) -> tuple[list[list[int]], list[int]]:
+        """The ids of each text behind its prompt, and the indices of those that are not empty."""
+        pairs = zip(prompts, texts, strict=True)
+        added = [self.continuation_ids(prompt.answer_prefix, text) for prompt, text in pairs]
+        return added, [index for index, ids in enumerate(added) if ids]
+
     def extended(self, prompt: EncodedPrompt, generated: str, forced: str) -> EncodedPrompt:
         """The prompt with more of the answer: plain text, then text that may hold special tokens."""
         start = prompt.start + generated + forced

@@ -47,9 +47,7 @@ class Seq2SeqLM(LocalLM):
         """See LanguageModel."""
         import torch
 
-        encode = self.prompt_encoder.continuation_ids
-        added = [encode(prompt.answer_prefix, text) for prompt, text in zip(prompts, continuations, strict=True)]
-        asked = [index for index, ids in enumerate(added) if ids]
+        added, asked = self.prompt_encoder.continuations(prompts, continuations)
         decoders = [[*self._decoder_start(prompts[index].start), *added[index][:-1]] for index in asked]
         scores = [0.0] * len(prompts)
         for place, logits in self._logits([prompts[index] for index in asked], decoders):

@@ -88,9 +88,7 @@ class VllmLM(LocalLM):
         self, prompts: Sequence[EncodedPrompt], continuations: Sequence[str], total: bool = False
     ) -> list[float]:
         """See LanguageModel."""
-        encode = self.prompt_encoder.continuation_ids
-        added = [encode(prompt.answer_prefix, text) for prompt, text in zip(prompts, continuations, strict=True)]
-        asked = [index for index, ids in enumerate(added) if ids]
+        added, asked = self.prompt_encoder.continuations(prompts, continuations)
         rows = [(*prompts[index].ids, *added[index]) for index in asked]
         outputs = self._run(rows, [{"max_tokens": 1, "prompt_logprobs": 1}] * len(rows))
         scores = [0.0] * len(prompts)
